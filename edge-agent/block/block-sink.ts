@@ -1,0 +1,21 @@
+import type { BlockEndpoint } from './block-endpoint.ts'
+import type { CallOptions } from './block-source.ts'
+
+/**
+ * A disk that can be written at any offset. Ranges that nobody wrote keep what they were (zeros on a
+ * new disk). This contract is executable: block-sink.conformance.ts.
+ */
+export interface BlockSink extends AsyncDisposable {
+  readonly sizeBytes: number
+  /** Where another thread can open the same disk by itself. Absent: only this object reaches it. */
+  readonly endpoint?: BlockEndpoint
+  /**
+   * Writes all of `bytes`. The buffer is the caller's again when it settles; not durable before `flush`.
+   * Rejects with `input.invalid` when the range leaves the disk, `target.no_space`, `target.write_failed`.
+   */
+  write(offsetBytes: number, bytes: Uint8Array, options: CallOptions): Promise<void>
+  /** Makes the range read as zeros, over a backing file too: it never uncovers what lay below. */
+  writeZeroes(offsetBytes: number, lengthBytes: number, options: CallOptions): Promise<void>
+  /** Resolves when all that was written before is durable. */
+  flush(options: CallOptions): Promise<void>
+}

@@ -1,0 +1,107 @@
+import type { BackupMode, BackupReason } from '@sendense/shared/domain/backup-reason.ts'
+import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
+import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
+import type { BlockSource, CallOptions } from '../block/block-source.ts'
+
+export interface SourceDisk {
+  readonly diskId: string
+  readonly sizeBytes: number
+  readonly changeTracking: boolean
+}
+
+export interface SourceVm {
+  /** The platform's own, stable name of the VM. */
+  readonly platformRef: string
+  readonly name: string
+  readonly powerState: 'running' | 'stopped' | 'paused' | 'unknown'
+  readonly guestAgent: boolean
+  readonly memoryBytes: number
+  readonly cpuCount: number
+  readonly disks: readonly SourceDisk[]
+  /** Whatever the platform's target connector needs to make such a VM again; JSON, kept in the manifest. */
+  readonly definition: Readonly<Record<string, unknown>>
+  /** Where the target connector made this VM: the id it was given then. */
+  readonly creationId?: string
+}
+
+/**
+ * What the last sealed restore point knows of a disk's change tracking, opaque but to its connector. Part of
+ * the sealed manifest and of the catalogue; both must agree before it is used.
+ */
+export interface TrackingToken {
+  readonly diskId: string
+  readonly sizeBytes: number
+  /** Name of the checkpoint on the platform: a bitmap, a change id, a snapshot id. */
+  readonly checkpoint: string
+  /** Bytes each bit stands for, 0 where that means nothing. */
+  readonly granularityBytes: number
+}
+
+export interface BackupRequest {
+  readonly platformRef: string
+  /** Names everything this session makes on the platform; `[0-9a-f-]`, unique for ever. */
+  readonly sessionId: string
+  readonly quiesce: boolean
+  /** Tokens of the base restore point, by disk. A disk without one is read in full. */
+  readonly base: ReadonlyMap<string, TrackingToken>
+  /** Asked for by a person: no tracking is used, reason FULL_REQUESTED. */
+  readonly full: boolean
+}
+
+/** One disk, frozen at the session's instant. */
+export interface FrozenDisk {
+  readonly diskId: string
+  readonly sizeBytes: number
+  readonly mode: BackupMode
+  readonly reason: BackupReason
+  /** Content at the instant. With mode `incremental` its extents say what is dirty since the base. */
+  readonly source: BlockSource
+  /** The next backup's base, once this session is committed. Absent: the disk cannot track changes. */
+  readonly token?: TrackingToken
+}
+
+/**
+ * All disks of a VM at one instant. While it is open the guest runs on and its writes are not seen here.
+ * Disposing an uncommitted session removes everything it made and leaves the base's tracking as it was:
+ * the next backup from the same base is right. Disposing never rejects because things are already gone.
+ */
+export interface SourceBackupSession extends AsyncDisposable {
+  readonly takenAt: Date
+  readonly consistency: ConsistencyLevel
+  /** The VM as it was at the instant. */
+  readonly vm: SourceVm
+  readonly disks: readonly FrozenDisk[]
+  /** Aborts when the session can no longer be trusted (VM gone, fleecing space used up); the reason is a PlatformError. */
+  readonly lost: AbortSignal
+  /**
+   * Call only after the restore point's manifest is durable. Makes `token` of each disk the base and drops the
+   * old checkpoints. Idempotent; may be killed at any instant, then `reconcile` finishes it.
+   */
+  commit(options: CallOptions): Promise<void>
+}
+
+/**
+ * A hypervisor or cloud that VMs are protected on.
+ *
+ * A connector only talks to its platform. It does not retry, throttle, log progress or hash. Methods reject
+ * with PlatformError `source.*`. This contract is executable: source-connector.conformance.ts.
+ */
+export interface SourceConnector extends AsyncDisposable {
+  readonly kind: PlatformKind
+  /** Every VM the credentials can see, in no particular order. */
+  listVms(options: CallOptions): AsyncIterable<SourceVm>
+  /** Rejects with `source.vm_not_found`. */
+  getVm(platformRef: string, options: CallOptions): Promise<SourceVm>
+  /**
+   * Freezes all disks at one instant and opens them.
+   * Rejects with `source.vm_not_found`, `source.vm_not_running`, `source.busy` (another session is open),
+   * `source.snapshot_failed`.
+   */
+  openBackup(request: BackupRequest, options: CallOptions): Promise<SourceBackupSession>
+  /**
+   * Removes what dead sessions of ours left on a VM (exports, overlays, jobs, frozen file systems, checkpoints) and
+   * keeps the checkpoints named in `keep`: those of the newest sealed restore point. Foreign checkpoints are
+   * never touched. For a VM that is not there it does nothing. Not for VMs with an open session.
+   */
+  reconcile(platformRef: string, keep: readonly TrackingToken[], options: CallOptions): Promise<void>
+}
