@@ -1,0 +1,72 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { AgentCommand, commandClassOf, CommandPayload } from './agent-command.ts'
+import { AgentMessage } from './agent-message.ts'
+import { CloudMessage } from './cloud-message.ts'
+import { VmName } from './identifiers.ts'
+import { parseTopic, topics } from './topics.ts'
+
+const agentId = '0190a5e4-7a30-7c3e-9f5e-0123456789ab'
+
+describe('agent commands', () => {
+  test('every command has its class', () => {
+    const types = AgentCommand.options.map((option) => option.shape.type.value)
+    expect(Object.keys(commandClassOf).toSorted()).toEqual(types.toSorted())
+  })
+
+  test('a field nobody knows is refused, so that no order is half understood', () => {
+    const command = { type: 'cancel-job', jobId: agentId }
+    expect(AgentCommand.safeParse(command).success).toBe(true)
+    expect(AgentCommand.safeParse({ ...command, force: true }).success).toBe(false)
+  })
+
+  test('a payload needs a positive sequence', () => {
+    const payload = {
+      kind: 'command',
+      version: 1,
+      commandId: agentId,
+      agentId,
+      tenantId: agentId,
+      sequence: 1,
+      class: 'operate',
+      issuedAt: '2026-01-01T00:00:00.000Z',
+      notBefore: '2026-01-01T00:00:00.000Z',
+      expiresAt: '2026-01-02T00:00:00.000Z',
+      command: { type: 'cancel-job', jobId: agentId },
+    }
+    expect(CommandPayload.safeParse(payload).success).toBe(true)
+    for (const sequence of [0, -1, 1.5, Number.NaN]) {
+      expect(CommandPayload.safeParse({ ...payload, sequence }).success).toBe(false)
+    }
+  })
+})
+
+test('arbitrary JSON is never taken for a message', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      expect(AgentMessage.safeParse(value).success).toBe(false)
+      expect(CloudMessage.safeParse(value).success).toBe(false)
+    }),
+  )
+})
+
+test('topics are read back as they were made, and nothing else is one', () => {
+  expect(parseTopic(topics.commands(agentId))).toEqual({ agentId, channel: 'cmd' })
+  expect(parseTopic(topics.events(agentId))).toEqual({ agentId, channel: 'evt' })
+  expect(parseTopic(topics.realtime(agentId))).toEqual({ agentId, channel: 'rt' })
+  expect(parseTopic(topics.presence(agentId))).toEqual({ agentId, channel: 'up' })
+  for (const topic of ['sd/v1/a/+/evt', `sd/v1/a/${agentId}/evt/x`, `sd/v2/a/${agentId}/evt`, '']) {
+    expect(parseTopic(topic)).toBeUndefined()
+  }
+})
+
+test('a VM name never leaves its directory', () => {
+  fc.assert(
+    fc.property(fc.string(), (name) => {
+      if (!VmName.safeParse(name).success) return
+      expect(name).not.toContain('/')
+      expect(name.startsWith('.')).toBe(false)
+    }),
+  )
+  for (const name of ['..', '.', '../x', 'a/b', '', '-rf', 'a b']) expect(VmName.safeParse(name).success).toBe(false)
+})
