@@ -121,5 +121,7 @@ export const LiveEvent = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('restore-point-changed'), restorePointId: z.uuid(), vmId: z.uuid() }),
   z.strictObject({ type: z.literal('inventory-changed'), agentId: z.uuid() }),
   z.strictObject({ type: z.literal('agent-changed'), agentId: z.uuid() }),
+  /** Events may have been missed since the last one this client saw: re-read what is shown. */
+  z.strictObject({ type: z.literal('stream-reset') }),
 ])
 export type LiveEvent = z.infer<typeof LiveEvent>
