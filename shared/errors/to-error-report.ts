@@ -1,0 +1,15 @@
+import type { ErrorReport } from '../contracts/error-report.ts'
+import { toPlatformError } from './platform-error.ts'
+
+const MESSAGE_MAX = 4000
+
+/** Any error as it crosses a process boundary: code, sentence, advice, details; never its cause or stack. */
+export function toErrorReport(error: unknown): ErrorReport {
+  const known = toPlatformError(error)
+  return {
+    code: known.code,
+    message: known.message.slice(0, MESSAGE_MAX),
+    advice: known.advice,
+    details: { ...known.details },
+  }
+}
