@@ -1,0 +1,3 @@
+export default function OverviewRoute() {
+  return <main>Overview</main>
+}
