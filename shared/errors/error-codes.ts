@@ -240,6 +240,28 @@ export const errorCodes = {
     httpStatus: 503,
     advice: 'Check that the database runs; work goes on when it is back.',
   },
+
+  'setup.package_missing': { retry: 'after-fix', httpStatus: 500, advice: 'Run: npm run setup.' },
+  'setup.command_failed': {
+    retry: 'after-fix',
+    httpStatus: 500,
+    advice: 'Read what the named program said, mend it and start again.',
+  },
+  'stack.already_running': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice: 'Use the one that runs, or stop it with Ctrl-C in its terminal first.',
+  },
+  'stack.start_failed': {
+    retry: 'after-fix',
+    httpStatus: 500,
+    advice: 'Read the log of the named process; "npm start -- --reset" begins with empty data.',
+  },
+  'stack.process_ended': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice: 'Read the log of the named process and start again; data is kept.',
+  },
 } as const satisfies Record<string, ErrorCodeFacts>
 
 export type ErrorCode = keyof typeof errorCodes
