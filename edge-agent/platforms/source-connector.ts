@@ -31,7 +31,10 @@ export interface SourceVm {
 export interface TrackingToken {
   readonly diskId: string
   readonly sizeBytes: number
-  /** Name of the checkpoint on the platform: a bitmap, a change id, a snapshot id. */
+  /**
+   * Name of the checkpoint on the platform: a bitmap, a change id, a snapshot id. Empty: the base restore point has
+   * this disk, but there is no tracking of it that can be trusted, so the disk is compared.
+   */
   readonly checkpoint: string
   /** Bytes each bit stands for, 0 where that means nothing. */
   readonly granularityBytes: number
