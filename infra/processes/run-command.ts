@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process'
+import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 const DEADLINE_DEFAULT_MS = 120_000
+const ARGUMENTS_SHOWN = 3
 
 export interface CommandOptions {
   readonly signal: AbortSignal
@@ -28,8 +30,13 @@ export async function runCommand(file: string, args: readonly string[], options:
       if (error === null) return resolve(stdout)
       if (signal.aborted) return reject(signal.reason)
       const said = `${stdout}\n${stderr}`.trim().split('\n').slice(-15).join('\n')
-      const why = error.killed === true ? `did not end within ${timeoutMs / 1000} s` : `failed: ${error.message}`
-      reject(new PlatformError('setup.command_failed', `${file} ${args.join(' ')} ${why}\n${said}`, { cause: error }))
+      const why =
+        error.killed === true
+          ? `did not end within ${timeoutMs / 1000} s`
+          : `failed (${error.code ?? error.signal ?? 'no exit code'})`
+      // neither all arguments nor the cause: they may hold passwords
+      const name = [file, ...args.slice(0, ARGUMENTS_SHOWN)].map((part) => path.basename(part)).join(' ')
+      reject(new PlatformError('setup.command_failed', `${name} ${why}\n${said}`))
     })
     child.stdin?.on('error', () => {}) // the program may end before it has read all; its exit code tells
     child.stdin?.end(input ?? '')
