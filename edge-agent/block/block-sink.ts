@@ -10,6 +10,11 @@ export interface BlockSink extends AsyncDisposable {
   /** Where another thread can open the same disk by itself. Absent: only this object reaches it. */
   readonly endpoint?: BlockEndpoint
   /**
+   * What an error means here that somebody got who opened `endpoint` by himself: the code this sink would have
+   * rejected with. Absent: errors of the endpoint are its own. Pure; an error it does not know is returned as it is.
+   */
+  readonly translateError?: (error: unknown) => unknown
+  /**
    * Writes all of `bytes`. The buffer is the caller's again when it settles; not durable before `flush`.
    * Rejects with `input.invalid` when the range leaves the disk, `target.no_space`, `target.write_failed`.
    */

@@ -24,6 +24,11 @@ export interface BlockSource extends AsyncDisposable {
   /** Where another thread can open the same disk by itself. Absent: only this object reaches it. */
   readonly endpoint?: BlockEndpoint
   /**
+   * What an error means here that somebody got who opened `endpoint` by himself: the code this source would have
+   * rejected with. Absent: errors of the endpoint are its own. Pure; an error it does not know is returned as it is.
+   */
+  readonly translateError?: (error: unknown) => unknown
+  /**
    * What is known of [offsetBytes, offsetBytes + lengthBytes): ordered, without gaps or overlaps, clamped
    * to the range; neighbours of the same kind may come apart.
    * Rejects with `input.invalid` when the range leaves the disk.
