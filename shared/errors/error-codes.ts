@@ -51,6 +51,11 @@ export const errorCodes = {
     httpStatus: 422,
     advice: 'Exclude the named disk or change its format.',
   },
+  'source.fleecing_space': {
+    retry: 'after-fix',
+    httpStatus: 507,
+    advice: 'Free space beside the disks of the VM: while a backup runs, old data that the guest overwrites is kept there.',
+  },
   'source.disk_size_changed': {
     retry: 'backoff',
     httpStatus: 409,
@@ -58,6 +63,11 @@ export const errorCodes = {
   },
 
   'target.vm_exists': { retry: 'after-fix', httpStatus: 409, advice: 'Choose another name for the restored VM.' },
+  'target.not_ours': {
+    retry: 'never',
+    httpStatus: 409,
+    advice: 'Delete it on the platform: only VMs that a restore made are deleted here.',
+  },
   'target.no_space': { retry: 'after-fix', httpStatus: 507, advice: 'Free space on the target or choose another one.' },
   'target.disk_size_mismatch': {
     retry: 'after-fix',
@@ -155,6 +165,12 @@ export const errorCodes = {
     advice: 'The QEMU process has ended or its socket is gone; check the VM.',
   },
 
+  'qemu.timeout': {
+    retry: 'backoff',
+    httpStatus: 504,
+    advice: 'The VM or its guest agent does not answer; look at its console and at the load of the host.',
+  },
+
   'job.not_found': { retry: 'never', httpStatus: 404, advice: 'Choose a job that is listed.' },
   'job.already_running': {
     retry: 'backoff',
@@ -201,6 +217,12 @@ export const errorCodes = {
   },
   'command.unsupported': { retry: 'after-fix', httpStatus: 501, advice: 'Upgrade the agent.' },
   'command.approval_missing': { retry: 'after-fix', httpStatus: 403, advice: 'Have the command approved first.' },
+
+  'cloud.unreachable': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice: 'Check the address and the network, and that the cloud runs.',
+  },
 
   'agent.not_found': { retry: 'never', httpStatus: 404, advice: 'Choose an agent that is listed.' },
   'agent.offline': {
