@@ -23,8 +23,6 @@ interface SinkStep extends Extent {
  * @param open makes a fresh sink of at least 64 KiB; the suite disposes it
  */
 export function describeBlockSink(driver: string, open: () => Promise<OpenedSink>): void {
-  const call = () => ({ signal: AbortSignal.timeout(DEADLINE_MS) })
-
   describe(`BlockSink conformance: ${driver}`, () => {
     test('holds what was written and zeroed, at any offset, and leaves the rest as it was', async () => {
       const opened = await open()
@@ -139,4 +137,8 @@ function firstDifference(left: Uint8Array, right: Uint8Array): number {
   if (left.length !== right.length) return Math.min(left.length, right.length)
   if (Buffer.compare(left, right) === 0) return -1
   return left.findIndex((byte, index) => byte !== right[index])
+}
+
+function call(): { readonly signal: AbortSignal } {
+  return { signal: AbortSignal.timeout(DEADLINE_MS) }
 }

@@ -18,8 +18,6 @@ export interface OpenedSource {
  * @param open makes a fresh source of at least 64 KiB; the suite disposes it
  */
 export function describeBlockSource(driver: string, open: () => Promise<OpenedSource>): void {
-  const call = () => ({ signal: AbortSignal.timeout(DEADLINE_MS) })
-
   describe(`BlockSource conformance: ${driver}`, () => {
     test('reads exactly the content, whole and at any offset and length', async () => {
       const { source, content } = await open()
@@ -67,7 +65,7 @@ export function describeBlockSource(driver: string, open: () => Promise<OpenedSo
           for (const extent of extents.filter(({ zero }) => zero)) {
             expect(content.subarray(extent.offsetBytes, endOf(extent)).every((byte) => byte === 0)).toBe(true)
           }
-          expectDirty(extents, range, dirty)
+          expectDirty(extents, range, dirty ?? [range])
         }),
         { numRuns: 30 },
       )
@@ -122,15 +120,15 @@ function expectCovers(extents: readonly BlockExtent[], range: Extent): void {
   expect(atBytes).toBe(endOf(range))
 }
 
-/** Never too few: whatever must be dirty in the range is. Without a base everything is. */
-function expectDirty(extents: readonly BlockExtent[], range: Extent, dirty: readonly Extent[] | undefined): void {
-  if (dirty === undefined) {
-    expect(extents.every((extent) => extent.dirty)).toBe(true)
-    return
-  }
+/** Never too few: whatever must be dirty in the range is. */
+function expectDirty(extents: readonly BlockExtent[], range: Extent, dirty: readonly Extent[]): void {
   const clean = extents.filter((extent) => !extent.dirty)
   for (const extent of clean) {
     const missed = dirty.filter((must) => must.offsetBytes < endOf(extent) && extent.offsetBytes < endOf(must))
     expect(missed, `reported clean in ${JSON.stringify(range)}`).toEqual([])
   }
+}
+
+function call(): { readonly signal: AbortSignal } {
+  return { signal: AbortSignal.timeout(DEADLINE_MS) }
 }
