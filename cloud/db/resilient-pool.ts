@@ -1,0 +1,111 @@
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import postgres from 'postgres'
+
+export type Transaction = Parameters<Parameters<PostgresJsDatabase['transaction']>[0]>[0]
+
+const CONNECT_TIMEOUT_SECONDS = 10
+const END_TIMEOUT_SECONDS = 5
+
+interface PoolOptions {
+  readonly url: string
+  readonly name: string
+  /** Connections at most. */
+  readonly size: number
+  /** A transaction that takes longer is given up with its pool. */
+  readonly transactionTimeoutMs: number
+  readonly logger: Logger
+}
+
+interface Generation {
+  readonly client: postgres.Sql
+  readonly db: PostgresJsDatabase
+}
+
+/**
+ * A pool of connections that survives lost sockets. postgres 3.4.9 never writes again on a connection
+ * object whose socket died with a write queued (it clears its timer without forgetting it), so no
+ * connection object is used after its socket closed: the whole pool is replaced, and the old one is
+ * ended once its transactions are through. A deadline on every transaction covers what cannot be seen.
+ */
+export interface ResilientPool extends AsyncDisposable {
+  /** Rejects with what `work` rejects with, or PlatformError `database.unavailable`. */
+  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
+}
+
+export function openResilientPool(options: PoolOptions): ResilientPool {
+  let current: Generation | undefined
+  let closed = false
+
+  const retire = (generation: Generation, reason: string): void => {
+    if (generation !== current) return
+    current = undefined
+    if (closed) return
+    options.logger.warn({ pool: options.name, reason }, 'the database connections are replaced')
+    generation.client.end({ timeout: END_TIMEOUT_SECONDS }).catch((error: unknown) => {
+      options.logger.warn({ pool: options.name, error: String(error) }, 'old database connections did not end')
+    })
+  }
+
+  const open = (): Generation => {
+    const client = postgres(options.url, {
+      max: options.size,
+      connect_timeout: CONNECT_TIMEOUT_SECONDS,
+      // Its periodic reconnect would look like a lost socket.
+      max_lifetime: null,
+      onclose: () => retire(generation, 'a connection was closed'),
+      onnotice: () => undefined,
+      connection: { application_name: `sendense-${options.name}` },
+    })
+    const generation: Generation = { client, db: drizzle(client) }
+    return generation
+  }
+
+  return {
+    async transaction(work) {
+      if (closed) throw new PlatformError('database.unavailable', `the pool ${options.name} is closed`)
+      current ??= open()
+      const generation = current
+      const deadline = Promise.withResolvers<never>()
+      const timer = setTimeout(() => {
+        retire(generation, 'a transaction did not end in time')
+        deadline.reject(
+          new PlatformError('database.unavailable', `no answer within ${options.transactionTimeoutMs} ms`),
+        )
+      }, options.transactionTimeoutMs)
+      try {
+        return await Promise.race([generation.db.transaction(work), deadline.promise])
+      } catch (error) {
+        throw translate(error)
+      } finally {
+        clearTimeout(timer)
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      await current?.client.end({ timeout: END_TIMEOUT_SECONDS })
+    },
+  }
+}
+
+// PostgreSQL, "Error Codes": class 08 connection, 57P01..03 shutdown, 53300 too many connections.
+const unavailable =
+  /^(08...|57P0[1-3]|53300|CONNECTION_\w+|CONNECT_TIMEOUT|ECONNREFUSED|ECONNRESET|EPIPE|ENOENT|ETIMEDOUT)$/
+const sqlState = /^[0-9A-Z]{5}$/
+const LAYERS_MAX = 6
+
+/** SQLSTATE or driver code of a database error, however deep it is wrapped; undefined for other errors. */
+export function databaseErrorCode(error: unknown): string | undefined {
+  for (let layer = error, depth = 0; layer instanceof Error && depth < LAYERS_MAX; layer = layer.cause, depth += 1) {
+    if (!('code' in layer) || typeof layer.code !== 'string') continue
+    if (sqlState.test(layer.code) || unavailable.test(layer.code)) return layer.code
+  }
+  return undefined
+}
+
+function translate(error: unknown): unknown {
+  const code = databaseErrorCode(error)
+  if (code === undefined || !unavailable.test(code)) return error
+  return new PlatformError('database.unavailable', `the database does not answer (${code})`, { cause: error })
+}

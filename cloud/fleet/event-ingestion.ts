@@ -1,0 +1,141 @@
+import type { AgentEvent, EventBatch } from '@sendense/shared/contracts/agent-message.ts'
+import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import { eq, sql } from 'drizzle-orm'
+import type { Database, SystemTransaction } from '../db/database.ts'
+import { databaseErrorCode } from '../db/resilient-pool.ts'
+import { agent, agentEvent } from '../db/schema/fleet.ts'
+import { type KnownAgent, tenantOf } from './agent-directory.ts'
+import { applyInventory } from './effects/apply-inventory.ts'
+import { applyCommandReport, applyJobReport } from './effects/apply-job-report.ts'
+import { applyAlert, applyRestorePoint, applyUsage, applyVerification } from './effects/apply-reports.ts'
+
+/** What an event did: who looks on is told once all of it is durable. */
+export interface EffectContext {
+  readonly tx: SystemTransaction
+  readonly known: KnownAgent
+  readonly at: Date
+  readonly tell: (event: LiveEvent) => void
+}
+
+export interface Ingested {
+  /** Everything up to here is durable. */
+  readonly sequence: number
+  readonly liveEvents: readonly LiveEvent[]
+}
+
+/**
+ * Takes a batch in: every event counts once, in order, and all of the batch in one transaction that sees
+ * only the agent's own customer. Events behind a gap are left for later. An event that asks for what its
+ * agent may not do is recorded as refused and has no effect; it does not hold up those after it.
+ * Rejects where the database does not answer: then nothing is durable and nothing may be acknowledged.
+ */
+export async function ingestEvents(
+  database: Database,
+  known: KnownAgent,
+  batch: EventBatch,
+  options: { now: Date; logger: Logger },
+): Promise<Ingested> {
+  return await database.withSystem(
+    'take agent events in',
+    async (tx) => {
+      const liveEvents: LiveEvent[] = []
+      const mark = await lockHighMark(tx, known)
+      let sequence = mark
+      for (const entry of batch.events) {
+        if (entry.sequence <= sequence) continue
+        if (entry.sequence !== sequence + 1) break
+        sequence = entry.sequence
+        const outcome = await applyGuarded(tx, known, entry, { ...options, liveEvents })
+        const { mspId, customerId, agentId } = known
+        await tx.insert(agentEvent).values({
+          mspId,
+          customerId,
+          agentId,
+          sequence,
+          bootEpoch: batch.bootEpoch,
+          type: entry.event.type,
+          at: new Date(entry.at),
+          outcome,
+          receivedAt: options.now,
+        })
+      }
+      await tx
+        .update(agent)
+        .set({
+          eventHighMark: sequence,
+          lastSeenAt: options.now,
+          bootEpoch: sql`greatest(${agent.bootEpoch}, ${batch.bootEpoch})`,
+        })
+        .where(eq(agent.id, known.agentId))
+      return { sequence, liveEvents }
+    },
+    { within: tenantOf(known) },
+  )
+}
+
+async function lockHighMark(tx: SystemTransaction, known: KnownAgent): Promise<number> {
+  const [row] = await tx
+    .select({ eventHighMark: agent.eventHighMark })
+    .from(agent)
+    .where(eq(agent.id, known.agentId))
+    .for('update')
+  if (row === undefined) throw new Error(`agent ${known.agentId} is gone`)
+  return row.eventHighMark
+}
+
+// PostgreSQL, "Error Codes": 22 data exception, 23 integrity constraint, 42501 refused by a policy.
+const refusedState = /^(22...|23...|42501)$/
+
+/** In a savepoint: what one refused event wrote is undone alone. Returns `applied` or the reason. */
+async function applyGuarded(
+  tx: SystemTransaction,
+  known: KnownAgent,
+  entry: EventBatch['events'][number],
+  options: { logger: Logger; liveEvents: LiveEvent[] },
+): Promise<string> {
+  const told: LiveEvent[] = []
+  try {
+    await tx.transaction((inner) =>
+      applyEvent(entry.event, { tx: inner, known, at: new Date(entry.at), tell: (event) => void told.push(event) }),
+    )
+    options.liveEvents.push(...told)
+    return 'applied'
+  } catch (error) {
+    const reason = refusalOf(error)
+    if (reason === undefined) throw error
+    options.logger.warn(
+      { agentId: known.agentId, sequence: entry.sequence, type: entry.event.type, reason, error: String(error) },
+      'an event of an agent was refused',
+    )
+    return reason
+  }
+}
+
+function refusalOf(error: unknown): string | undefined {
+  if (isPlatformError(error) && error.code !== 'database.unavailable') return error.code
+  const state = databaseErrorCode(error)
+  return state !== undefined && refusedState.test(state) ? `database.${state}` : undefined
+}
+
+async function applyEvent(event: AgentEvent, context: EffectContext): Promise<void> {
+  switch (event.type) {
+    case 'inventory-reported':
+      return await applyInventory(event.inventory, context)
+    case 'job-reported':
+      return await applyJobReport(event.job, context)
+    case 'command-reported':
+      return await applyCommandReport(event, context)
+    case 'restore-point-sealed':
+      return await applyRestorePoint(event.restorePoint, context)
+    case 'restore-point-verified':
+      return await applyVerification(event.verification, context)
+    case 'usage-measured':
+      return await applyUsage(event.facts, context)
+    case 'alert-raised':
+      return await applyAlert(event, context)
+    default:
+      return event satisfies never
+  }
+}
