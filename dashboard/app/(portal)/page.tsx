@@ -1,3 +1,8 @@
-export default function OverviewRoute() {
-  return <main>Overview</main>
+import type { Metadata } from 'next'
+import { Overview } from '../../features/overview/overview.tsx'
+
+export const metadata: Metadata = { title: 'Overview' }
+
+export default function OverviewPage() {
+  return <Overview />
 }

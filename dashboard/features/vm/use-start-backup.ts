@@ -1,0 +1,31 @@
+'use client'
+
+import { useMutation, useQueryClient } from '@tanstack/react-query'
+import { toast } from 'sonner'
+import { errorReportOf } from '../../lib/api-error.ts'
+import { useTRPC } from '../../lib/trpc.ts'
+import { useWatchedJobs } from '../job/watched-jobs.ts'
+
+const FAILURE_SHOWN_MS = 15_000
+
+/** Starts a backup; its job appears in the lists at once and its end is announced. A refusal is told in a message. */
+export function useStartBackup() {
+  const api = useTRPC()
+  const queryClient = useQueryClient()
+  const watch = useWatchedJobs((watched) => watched.watch)
+  return useMutation(
+    api.job.startBackup.mutationOptions({
+      onSuccess: async (job) => {
+        watch(job.jobId)
+        await Promise.all([
+          queryClient.invalidateQueries(api.job.pathFilter()),
+          queryClient.invalidateQueries(api.vm.pathFilter()),
+        ])
+      },
+      onError: (error) => {
+        const { message, advice, code } = errorReportOf(error)
+        toast.error(message, { description: `${advice} (${code})`, duration: FAILURE_SHOWN_MS })
+      },
+    }),
+  )
+}

@@ -1,0 +1,43 @@
+import type { ComponentProps, ReactNode } from 'react'
+import { classNames } from '../lib/class-names.ts'
+
+/** A table that scrolls sideways inside its card where the screen is too narrow. `label` names it. */
+export function Table({ label, className, children }: { label: string; className?: string; children: ReactNode }) {
+  return (
+    <div className="overflow-x-auto">
+      <table aria-label={label} className={classNames('w-full border-collapse text-sm', className)}>
+        {children}
+      </table>
+    </div>
+  )
+}
+
+export function TableHead({ children }: { children: ReactNode }) {
+  return (
+    <thead className="border-b border-line text-left text-xs text-ink-muted">
+      <tr>{children}</tr>
+    </thead>
+  )
+}
+
+export function HeaderCell({ className, ...props }: ComponentProps<'th'>) {
+  return (
+    <th
+      scope="col"
+      className={classNames('h-9 px-3 font-medium whitespace-nowrap first:pl-4 last:pr-4', className)}
+      {...props}
+    />
+  )
+}
+
+export function TableBody({ children }: { children: ReactNode }) {
+  return <tbody className="divide-y divide-line">{children}</tbody>
+}
+
+export function Row({ className, ...props }: ComponentProps<'tr'>) {
+  return <tr className={classNames('transition-colors hover:bg-inset/60', className)} {...props} />
+}
+
+export function Cell({ className, ...props }: ComponentProps<'td'>) {
+  return <td className={classNames('h-11 px-3 py-1.5 align-middle first:pl-4 last:pr-4', className)} {...props} />
+}
