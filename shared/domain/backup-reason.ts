@@ -9,6 +9,14 @@ export type BackupMode = (typeof backupModes)[number]
 export const backupReasons = {
   FULL_FIRST: { mode: 'full', sentence: 'First backup of this disk: everything allocated was read.' },
   FULL_REQUESTED: { mode: 'full', sentence: 'A full backup was asked for.' },
+  FULL_CHAIN_LIMIT: {
+    mode: 'full',
+    sentence: 'The chain of increments has reached its longest: everything allocated was read into a new one.',
+  },
+  FULL_RESIZED: {
+    mode: 'full',
+    sentence: 'The disk has another size than in the last restore point: everything allocated was read.',
+  },
   INCREMENTAL: {
     mode: 'incremental',
     sentence: 'Change tracking was intact: only what changed since the last restore point was read.',

@@ -1,0 +1,15 @@
+import process from 'node:process'
+import { toPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { Command } from 'commander'
+import { registerKvmHostCommands } from './kvm-host-command.ts'
+
+const program = new Command('sendense-edge').description('the Sendense edge agent, on its own machine')
+registerKvmHostCommands(program)
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  const known = toPlatformError(error)
+  process.stderr.write(`${known.code}: ${known.message}\n${known.advice}\n`)
+  process.exitCode = 1
+}
