@@ -4,11 +4,9 @@ import { z } from 'zod'
 import { permissions } from '../identity/permissions.ts'
 import type { ProcedureMeta } from './trpc.ts'
 
-const Procedure = z.object({
-  _def: z.object({
-    type: z.enum(['query', 'mutation', 'subscription']),
-    meta: z.object({ access: z.enum(['public', 'session', ...permissions]) }),
-  }),
+const Definition = z.object({
+  type: z.enum(['query', 'mutation', 'subscription']),
+  meta: z.object({ access: z.enum(['public', 'session', ...permissions]) }),
 })
 
 export interface ProcedureAccess {
@@ -24,9 +22,10 @@ export function accessOf(router: AnyTRPCRouter): ReadonlyMap<string, ProcedureAc
   const procedures: Record<string, unknown> = router._def.procedures
   return new Map(
     Object.entries(procedures).map(([path, procedure]) => {
-      const parsed = Procedure.safeParse(procedure)
+      const isProcedure = typeof procedure === 'function' && '_def' in procedure
+      const parsed = Definition.safeParse(isProcedure ? procedure._def : undefined)
       if (!parsed.success) throw new PlatformError('config.invalid', `procedure ${path} does not say who may call it`)
-      return [path, { type: parsed.data._def.type, access: parsed.data._def.meta.access }]
+      return [path, { type: parsed.data.type, access: parsed.data.meta.access }]
     }),
   )
 }

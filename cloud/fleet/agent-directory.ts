@@ -28,8 +28,8 @@ export interface AgentDirectory {
 }
 
 export function createAgentDirectory(database: Database, now: () => number): AgentDirectory {
-  const agents = createCache<KnownAgent | undefined>(now)
-  const jobs = createCache<boolean>(now)
+  const agents = createCache<KnownAgent>(now)
+  const jobs = createCache<true>(now)
   return {
     find: (agentId) =>
       agents.get(agentId, async () => {
@@ -43,8 +43,8 @@ export function createAgentDirectory(database: Database, now: () => number): Age
         const { mspId, customerId, identityKey } = row
         return { agentId, mspId, customerId, identityKey }
       }),
-    hasJob: (known, jobId) =>
-      jobs.get(`${known.agentId} ${jobId}`, async () => {
+    hasJob: async (known, jobId) => {
+      const found = await jobs.get(`${known.agentId} ${jobId}`, async () => {
         const rows = await database.withSystem(
           'look a job up',
           (tx) =>
@@ -54,18 +54,22 @@ export function createAgentDirectory(database: Database, now: () => number): Age
               .where(and(eq(job.id, jobId), eq(job.agentId, known.agentId))),
           { within: tenantOf(known) },
         )
-        return rows.length === 1
-      }),
+        return rows.length === 1 ? true : undefined
+      })
+      return found === true
+    },
   }
 }
 
 function createCache<T>(now: () => number) {
   const entries = new Map<string, { value: T; until: number }>()
   return {
-    async get(key: string, load: () => Promise<T>): Promise<T> {
+    /** Only what was found is remembered. */
+    async get(key: string, load: () => Promise<T | undefined>): Promise<T | undefined> {
       const found = entries.get(key)
       if (found !== undefined && found.until > now()) return found.value
       const value = await load()
+      if (value === undefined) return undefined
       entries.delete(key)
       entries.set(key, { value, until: now() + KEEP_MS })
       const oldest = entries.keys().next().value

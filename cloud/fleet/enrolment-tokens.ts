@@ -27,18 +27,16 @@ export async function createEnrolmentToken(
   const token = `sde_${randomBytes(32).toString('base64url')}`
   const expiresAt = new Date(now.getTime() + LIFETIME_MS)
   const { mspId, customerId } = place
-  await tx
-    .insert(enrolmentToken)
-    .values({
-      mspId,
-      customerId,
-      siteId,
-      id: newId(now),
-      tokenHash: hashToken(token),
-      createdBy,
-      createdAt: now,
-      expiresAt,
-    })
+  await tx.insert(enrolmentToken).values({
+    mspId,
+    customerId,
+    siteId,
+    id: newId(now),
+    tokenHash: hashToken(token),
+    createdBy,
+    createdAt: now,
+    expiresAt,
+  })
   await appendAudit(tx, {
     mspId,
     customerId,

@@ -106,14 +106,12 @@ async function createContext(
     throw toTrpcError(new PlatformError('identity.forbidden', 'the request does not come from a page of this portal'))
   }
   const session = credential === undefined ? undefined : await services.sessions.find(credential.sessionId)
-  return {
-    services,
-    session,
-    address: request.socket.remoteAddress ?? 'unknown',
-    setCookie: (value) => {
-      if (channel.response?.headersSent === false) channel.response.appendHeader('set-cookie', value)
-    },
+  const setCookie = (value: string): void => {
+    if (channel.response?.headersSent === false) channel.response.appendHeader('set-cookie', value)
   }
+  if (session?.prolonged === true && credential?.from === 'cookie')
+    setCookie(services.sessions.cookie(session.sessionId))
+  return { services, session, address: request.socket.remoteAddress ?? 'unknown', setCookie }
 }
 
 function logUnexpected(

@@ -20,6 +20,8 @@ export interface ActiveSession {
   readonly role: Role
   readonly permissions: ReadonlySet<Permission>
   readonly tenant: TenantContext
+  /** The session was made or prolonged just now: its cookie has to be given again. */
+  readonly prolonged: boolean
 }
 
 /**
@@ -58,7 +60,8 @@ export function createSessionService(database: Database, options: { secureCookie
   })
   const find = async (sessionId: string): Promise<ActiveSession | undefined> => {
     const valid = await lucia.validateSession(sessionId)
-    return valid.session === null ? undefined : await loadSession(database, sessionId)
+    if (valid.session === null) return undefined
+    return await loadSession(database, sessionId, valid.session.fresh)
   }
   return {
     async create({ userId, mspId, membershipId }) {
@@ -131,7 +134,11 @@ function createHashingAdapter(database: Database): Adapter {
   }
 }
 
-async function loadSession(database: Database, sessionId: string): Promise<ActiveSession | undefined> {
+async function loadSession(
+  database: Database,
+  sessionId: string,
+  prolonged: boolean,
+): Promise<ActiveSession | undefined> {
   const [row] = await database.withSystem('load a session', (tx) =>
     tx
       .select({ session, userAccount, membership, mspName: msp.name })
@@ -144,6 +151,7 @@ async function loadSession(database: Database, sessionId: string): Promise<Activ
   if (row === undefined) return undefined
   return {
     sessionId,
+    prolonged,
     expiresAt: row.session.expiresAt,
     userId: row.userAccount.id,
     email: row.userAccount.email,

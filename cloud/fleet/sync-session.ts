@@ -1,0 +1,56 @@
+import type { SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
+import type { SyncAnswer } from '@sendense/shared/contracts/cloud-message.ts'
+import { eq, sql } from 'drizzle-orm'
+import type { Database } from '../db/database.ts'
+import { agent } from '../db/schema/fleet.ts'
+import { type KnownAgent, tenantOf } from './agent-directory.ts'
+import { settleHeld } from './command-publisher.ts'
+import { PROTOCOL_VERSION } from './enrolment.ts'
+
+const CLOCK_OFFSET_MAX_MS = 2_000_000_000
+
+/** Notes what an agent has and says what the cloud has. The missing commands are sent by the caller. */
+export async function answerSync(
+  database: Database,
+  known: KnownAgent,
+  request: SyncRequest,
+  now: Date,
+): Promise<SyncAnswer> {
+  const offsetMs = Date.parse(request.clock) - now.getTime()
+  const [row] = await database.withSystem(
+    'sync with an agent',
+    async (tx) => {
+      const updated = await tx
+        .update(agent)
+        .set({
+          agentVersion: request.agentVersion,
+          protocolMin: request.protocol.min,
+          protocolMax: request.protocol.max,
+          capabilities: request.capabilities,
+          lastSeenAt: now,
+          clockOffsetMs: Math.max(-CLOCK_OFFSET_MAX_MS, Math.min(CLOCK_OFFSET_MAX_MS, offsetMs)),
+          bootEpoch: sql`greatest(${agent.bootEpoch}, ${request.bootEpoch})`,
+          commandSequenceHeld: request.lastCommandSequence,
+          // An agent that holds more than was given out has outlived a restore of this database.
+          commandSequence: sql`greatest(${agent.commandSequence}, ${request.lastCommandSequence})`,
+        })
+        .where(eq(agent.id, known.agentId))
+        .returning()
+      await settleHeld(tx, known, request.lastCommandSequence)
+      return updated
+    },
+    { within: tenantOf(known) },
+  )
+  if (row === undefined) throw new Error(`agent ${known.agentId} is gone`)
+  return {
+    kind: 'sync-answer',
+    version: 1,
+    agentId: known.agentId,
+    tenantId: known.customerId,
+    eventSequence: row.eventHighMark,
+    commandSequence: row.commandSequence,
+    serverTime: now.toISOString(),
+    requestClock: request.clock,
+    protocol: PROTOCOL_VERSION,
+  }
+}
