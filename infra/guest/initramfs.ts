@@ -48,7 +48,7 @@ async function copyModules(
   const [version] = await readdir(path.join(kernelRoot, 'lib/modules'))
   if (version === undefined) throw new PlatformError('setup.package_missing', 'the kernel package holds no modules')
   const base = path.join(kernelRoot, 'lib/modules', version)
-  await decompressModules(base, options)
+  await decompressModules(base, busybox, options)
   await runCommand(busybox, ['depmod', '-b', kernelRoot, version], options)
   const dependencies = parseModuleDependencies(await readFile(path.join(base, 'modules.dep'), 'utf8'))
   const builtIn = new Set((await readFile(path.join(base, 'modules.builtin'), 'utf8')).split('\n').map(moduleName))
@@ -61,11 +61,11 @@ async function copyModules(
 }
 
 /** Newer Debian kernels ship modules as .ko.xz; the small insmod reads plain ones only. */
-async function decompressModules(base: string, options: { signal: AbortSignal }): Promise<void> {
+async function decompressModules(base: string, busybox: string, options: { signal: AbortSignal }): Promise<void> {
   const names = await readdir(base, { recursive: true })
   const packed = names.filter((name) => name.endsWith('.ko.xz')).map((name) => path.join(base, name))
   for (let start = 0; start < packed.length; start += 500) {
-    await runCommand('xz', ['-d', ...packed.slice(start, start + 500)], options)
+    await runCommand(busybox, ['unxz', ...packed.slice(start, start + 500)], options)
   }
 }
 

@@ -41,6 +41,7 @@ export class ManagedProcess {
   readonly #ledger: ProcessLedger
   readonly #onUnexpectedEnd: (end: UnexpectedEnd) => void
   #child: ChildProcess | undefined
+  #logStartByte = 0
   #identity: ProcessIdentity | undefined
   /** Serves and was not asked to stop: only then an end is unexpected. */
   #serving = false
@@ -83,7 +84,7 @@ export class ManagedProcess {
       await this.stop()
       options.signal.throwIfAborted()
       const message = error instanceof Error ? error.message : String(error)
-      const log = await tailOfFile(this.spec.logFile)
+      const log = await tailOfFile(this.spec.logFile, this.#logStartByte)
       throw new PlatformError('stack.start_failed', `${message}\n--- ${this.spec.logFile}\n${log}`, { cause: error })
     }
   }
@@ -111,6 +112,7 @@ export class ManagedProcess {
       () => 0,
     )
     if (size > LOG_BYTES_MAX) await rename(spec.logFile, `${spec.logFile}.1`)
+    this.#logStartByte = size > LOG_BYTES_MAX ? 0 : size
     await using log = await open(spec.logFile, 'a')
     const stdio = ['ignore', log.fd, log.fd] as const
     const child = spawn(spec.file, [...spec.args], { cwd: spec.cwd, env: spec.env, detached: true, stdio: [...stdio] })
