@@ -139,6 +139,16 @@ export const errorCodes = {
     advice: 'Send the log to support with the version of the NBD server.',
   },
   'nbd.export_not_found': { retry: 'after-fix', httpStatus: 404, advice: 'Check the name of the export.' },
+  'nbd.context_not_found': {
+    retry: 'after-fix',
+    httpStatus: 404,
+    advice: 'The export has no such change tracking; the next backup compares all data.',
+  },
+  'nbd.access_denied': {
+    retry: 'after-fix',
+    httpStatus: 403,
+    advice: 'Allow the agent on the NBD server, or the way it connects.',
+  },
   'nbd.disconnected': {
     retry: 'backoff',
     httpStatus: 503,
