@@ -2,31 +2,45 @@ import { AgentView } from '@sendense/shared/contracts/api/fleet-api.ts'
 import { LogInResult } from '@sendense/shared/contracts/api/session-api.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import * as z from 'zod'
-import { waitUntil } from '../processes/wait-until.ts'
 import { portalUrl } from './cloud.ts'
 import { DEMO_OWNER_EMAIL, type StackSettings } from './stack-settings.ts'
 
-const ONLINE_TIMEOUT_MS = 90_000
+/** Asks the cloud, as the demo's owner, whether an agent is online. */
+export class AgentWatch {
+  readonly #base: string
+  readonly #credentials: { readonly email: string; readonly password: string }
+  #token: string | undefined
+  #agentId: string | undefined
 
-/** Asks the cloud, as the demo's owner, until it shows an agent online; returns that agent's id. */
-export async function waitForAgent(settings: StackSettings, options: { signal: AbortSignal }): Promise<string> {
-  const base = `${portalUrl(settings)}/trpc`
-  const credentials = { email: DEMO_OWNER_EMAIL, password: settings.passwords.demoOwner }
-  const login = await call(`${base}/session.logIn`, { method: 'POST', input: credentials }, options.signal)
-  const { token } = LogInResult.parse(login)
-  try {
-    const findOnline = async (signal: AbortSignal): Promise<string | undefined> => {
-      const agents = z.array(AgentView).parse(await call(`${base}/agent.list`, { method: 'GET', token }, signal))
-      return agents.find((agent) => agent.presence === 'online')?.agentId
-    }
-    return await waitUntil('the agent to be online', findOnline, {
-      ...options,
-      timeoutMs: ONLINE_TIMEOUT_MS,
-      pauseMs: 250,
-    })
-  } finally {
-    await call(`${base}/session.logOut`, { method: 'POST', token }, options.signal)
+  constructor(settings: StackSettings) {
+    this.#base = `${portalUrl(settings)}/trpc`
+    this.#credentials = { email: DEMO_OWNER_EMAIL, password: settings.passwords.demoOwner }
   }
+
+  /** The agent that was found online; undefined before. */
+  get agentId(): string | undefined {
+    return this.#agentId
+  }
+
+  /** Whether an agent is online that the cloud has heard of since `since`. Logs in at first and out when it has found one. */
+  async isOnline(since: Date, signal: AbortSignal): Promise<boolean> {
+    if (this.#token === undefined) {
+      const answer = await call(`${this.#base}/session.logIn`, { method: 'POST', input: this.#credentials }, signal)
+      this.#token = LogInResult.parse(answer).token
+    }
+    const token = this.#token
+    const agents = z.array(AgentView).parse(await call(`${this.#base}/agent.list`, { method: 'GET', token }, signal))
+    const online = agents.find((agent) => agent.presence === 'online' && wasSeen(agent, since))
+    if (online === undefined) return false
+    this.#agentId = online.agentId
+    this.#token = undefined
+    await call(`${this.#base}/session.logOut`, { method: 'POST', token }, signal)
+    return true
+  }
+}
+
+function wasSeen(agent: AgentView, since: Date): boolean {
+  return agent.lastSeenAt !== null && Date.parse(agent.lastSeenAt) >= since.getTime()
 }
 
 const Answer = z.object({ result: z.object({ data: z.unknown() }) })

@@ -9,6 +9,8 @@ export interface EdgeAgentInputs {
   readonly cloudUrl: string
   /** Only needed until the agent has enrolled. */
   readonly enrolmentToken: string | undefined
+  /** It serves nobody by itself: the cloud tells when it is online. */
+  readonly ready: ProcessSpec['ready']
 }
 
 export function edgeAgentProcess(inputs: EdgeAgentInputs): ProcessSpec {
@@ -32,8 +34,8 @@ export function edgeAgentProcess(inputs: EdgeAgentInputs): ProcessSpec {
     },
     cwd: checkoutDir,
     logFile: path.join(paths.logsDir, 'agent.log'),
-    ready: async () => true, // serves nobody by itself: the cloud tells when it is online
-    readyTimeoutMs: 10_000,
+    ready: inputs.ready,
+    readyTimeoutMs: 90_000,
   }
 }
 

@@ -1,7 +1,9 @@
 import path from 'node:path'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { ManagedProcess, type ProcessSpec, type UnexpectedEnd } from '../processes/managed-process.ts'
 import { ProcessLedger } from '../processes/process-ledger.ts'
-import { waitForAgent } from './agent-readiness.ts'
+import { together } from '../processes/together.ts'
+import { AgentWatch } from './agent-readiness.ts'
 import { prepareBroker } from './broker.ts'
 import {
   cloudProcess,
@@ -53,6 +55,14 @@ export interface Stack extends AsyncDisposable {
   readonly unexpectedEnd: Promise<UnexpectedEnd>
 }
 
+const TITLES: Readonly<Record<StackProcessName, string>> = {
+  postgres: 'PostgreSQL',
+  broker: 'message broker',
+  dashboard: 'portal',
+  cloud: 'cloud',
+  mariadb: "agent's MariaDB",
+  agent: 'edge agent',
+}
 const STOP_VMS_TIMEOUT_MS = 60_000
 /** The last first: agents before what they need, databases at the end. */
 const STOP_ORDER: readonly StackProcessName[] = ['agent', 'cloud', 'dashboard', 'broker', 'mariadb', 'postgres']
@@ -74,9 +84,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   await requireFreePorts(settings)
   const builder = new StackBuilder(options, paths, settings, ledger)
   cleanup.defer(async () => await builder.stopAll())
-  const site = await builder.startControlPlane()
-  const agentId = options.demo ? await builder.startAgent(site) : undefined
-  const vm = options.demo ? await builder.startVm() : undefined
+  const { site, agentId, vm } = await builder.startAll()
 
   const owned = cleanup.move()
   return {
@@ -114,44 +122,76 @@ class StackBuilder {
     this.#reportEnd = resolve
   }
 
-  async startControlPlane(): Promise<DemoSite> {
-    const { signal, log } = this.#options
-    const { ports, passwords } = this.#settings
-    const postgres = { paths: this.#paths, port: ports.postgres, ownerPassword: passwords.databaseOwner }
-    log('PostgreSQL')
-    await this.#start('postgres', await preparePostgres(postgres, { signal }))
-    log('keys, database schema, demo MSP')
-    await initialiseKeys(this.#paths, { signal })
-    await migrateDatabase(this.#settings, { signal })
-    const site = await seedDemo(this.#settings, { signal })
-    log('message broker')
-    await this.#start('broker', await prepareBroker(this.#paths, ports.broker))
-    await buildDashboard({ signal, log })
-    log('portal')
-    await this.#start('dashboard', dashboardProcess(this.#paths, ports.dashboard))
-    log('cloud')
-    await this.#start('cloud', cloudProcess(this.#paths, this.#settings))
-    return site
+  /** What does not need each other comes up at the same time; the agent is last. A part that ends meanwhile ends all. */
+  async startAll(): Promise<{ site: DemoSite; agentId: string | undefined; vm: DemoVm | undefined }> {
+    const { demo, signal } = this.#options
+    const endedEarly = new AbortController()
+    void this.unexpectedEnd.then(({ name, reason, logFile }) =>
+      endedEarly.abort(new PlatformError('stack.process_ended', `${name} ended: ${reason}; its log is ${logFile}`)),
+    )
+    return await together(AbortSignal.any([signal, endedEarly.signal]), async (lane) => {
+      const controlPlane = lane((own) => this.#startControlPlane(own))
+      const database = demo ? lane((own) => this.#startAgentDatabase(own)) : undefined
+      const vm = demo ? lane((own) => this.#startVm(own)) : undefined
+      const site = await controlPlane
+      await database
+      const agentId = demo ? await lane((own) => this.#startAgent(site, own)) : undefined
+      return { site, agentId, vm: await vm }
+    })
   }
 
-  /** Returns the agent's id once the cloud says that it is online. */
-  async startAgent(site: DemoSite): Promise<string> {
-    const { signal, log } = this.#options
-    log("agent's MariaDB")
-    await this.#start('mariadb', await prepareMariadb(this.#paths, { signal }))
+  async #startControlPlane(signal: AbortSignal): Promise<DemoSite> {
+    return await together(signal, async (lane) => {
+      const site = lane((own) => this.#startCloudDatabase(own))
+      const broker = lane((own) => this.#startBroker(own))
+      const portal = lane((own) => this.#startPortal(own))
+      await Promise.all([site, broker, portal])
+      await this.#start('cloud', cloudProcess(this.#paths, this.#settings), signal)
+      return await site
+    })
+  }
+
+  async #startCloudDatabase(signal: AbortSignal): Promise<DemoSite> {
+    const { ports, passwords } = this.#settings
+    const inputs = { paths: this.#paths, port: ports.postgres, ownerPassword: passwords.databaseOwner }
+    await this.#start('postgres', await preparePostgres(inputs, { signal }), signal)
+    await migrateDatabase(this.#settings, { signal })
+    return await seedDemo(this.#settings, { signal })
+  }
+
+  async #startBroker(signal: AbortSignal): Promise<void> {
+    await initialiseKeys(this.#paths, { signal })
+    await this.#start('broker', await prepareBroker(this.#paths, this.#settings.ports.broker), signal)
+  }
+
+  async #startPortal(signal: AbortSignal): Promise<void> {
+    await buildDashboard({ signal, log: this.#options.log })
+    await this.#start('dashboard', dashboardProcess(this.#paths, this.#settings.ports.dashboard), signal)
+  }
+
+  async #startAgentDatabase(signal: AbortSignal): Promise<void> {
+    await this.#start('mariadb', await prepareMariadb(this.#paths, { signal }), signal)
+  }
+
+  async #startVm(signal: AbortSignal): Promise<DemoVm> {
+    this.#startedVms = true
+    const vm = await startDemoVm(this.#paths, { signal, log: this.#options.log })
+    this.#options.log(`virtual machine ${vm.name} runs`)
+    return vm
+  }
+
+  /** Resolves with the agent's id once the cloud says that it is online. */
+  async #startAgent(site: DemoSite, signal: AbortSignal): Promise<string> {
     const enrolmentToken = (await hasEnrolled(this.#paths))
       ? undefined
       : await createEnrolmentToken(this.#settings, site.siteId, { signal })
-    log('edge agent')
-    const inputs = { paths: this.#paths, cloudUrl: portalUrl(this.#settings), enrolmentToken }
-    await this.#start('agent', edgeAgentProcess(inputs))
-    return await waitForAgent(this.#settings, { signal })
-  }
-
-  async startVm(): Promise<DemoVm> {
-    this.#options.log('demo virtual machine')
-    this.#startedVms = true
-    return await startDemoVm(this.#paths, this.#options)
+    const watch = new AgentWatch(this.#settings)
+    const since = new Date()
+    const ready = async (probe: AbortSignal): Promise<boolean> => await watch.isOnline(since, probe)
+    const inputs = { paths: this.#paths, cloudUrl: portalUrl(this.#settings), enrolmentToken, ready }
+    await this.#start('agent', edgeAgentProcess(inputs), signal)
+    if (watch.agentId === undefined) throw new TypeError('a ready agent has an id')
+    return watch.agentId
   }
 
   async stopAll(): Promise<void> {
@@ -165,9 +205,10 @@ class StackBuilder {
     for (const name of STOP_ORDER) await this.processes[name]?.stop()
   }
 
-  async #start(name: StackProcessName, spec: ProcessSpec): Promise<void> {
+  async #start(name: StackProcessName, spec: ProcessSpec, signal: AbortSignal): Promise<void> {
     const process = new ManagedProcess(spec, this.#ledger, this.#reportEnd)
     this.processes[name] = process
-    await process.start(this.#options)
+    await process.start({ signal })
+    this.#options.log(`${TITLES[name]} runs`)
   }
 }
