@@ -1,0 +1,95 @@
+import type { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { StatusRun } from './block-status.ts'
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, type NbdCommand } from './nbd-constants.ts'
+import type { PendingRequest } from './pending-request.ts'
+import { ReadCoverage } from './read-coverage.ts'
+
+export interface NbdRequest {
+  readonly command: NbdCommand
+  readonly commandFlags?: number
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  /** READ: where the data goes, `lengthBytes` long. */
+  readonly into?: Uint8Array
+  /** WRITE: the data, `lengthBytes` long. */
+  readonly payload?: Uint8Array
+  readonly signal: AbortSignal
+}
+
+/** Block status by context id; empty for all other commands. */
+export type NbdAnswer = ReadonlyMap<number, readonly StatusRun[]>
+
+const NO_CONTEXTS: NbdAnswer = new Map()
+
+/**
+ * One request from its submission until its caller is answered. The caller may go away earlier, by its signal: the
+ * reply is still awaited then, but touches no memory of the caller.
+ */
+export class InFlightRequest implements PendingRequest {
+  readonly cookie: number
+  readonly command: NbdCommand
+  readonly commandFlags: number
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  readonly payload: Uint8Array | undefined
+  readonly coverage: ReadCoverage | undefined
+  readonly contexts: Map<number, readonly StatusRun[]> | undefined
+  readonly answer: Promise<NbdAnswer>
+  into: Uint8Array | undefined
+  failure: PlatformError | undefined
+  readonly #signal: AbortSignal
+  readonly #resolve: (answer: NbdAnswer) => void
+  readonly #reject: (error: unknown) => void
+  readonly #onAbort: () => void
+  #payloadHeld = false
+  #isOver = false
+
+  /** @param onAbandon called when the caller went away */
+  constructor(
+    cookie: number,
+    request: NbdRequest,
+    options: { structuredReplies: boolean; onAbandon: (request: InFlightRequest) => void },
+  ) {
+    this.cookie = cookie
+    this.command = request.command
+    this.commandFlags = request.commandFlags ?? 0
+    this.offsetBytes = request.offsetBytes
+    this.lengthBytes = request.lengthBytes
+    this.into = request.into
+    this.payload = request.payload
+    const isRead = request.command === NBD_CMD_READ
+    this.coverage = isRead && options.structuredReplies ? new ReadCoverage(request.lengthBytes) : undefined
+    this.contexts = request.command === NBD_CMD_BLOCK_STATUS ? new Map() : undefined
+    const { promise, resolve, reject } = Promise.withResolvers<NbdAnswer>()
+    this.answer = promise
+    this.#resolve = resolve
+    this.#reject = reject
+    this.#signal = request.signal
+    this.#onAbort = () => {
+      options.onAbandon(this)
+      if (!this.#payloadHeld) this.end(this.#signal.reason)
+    }
+    request.signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** The socket reads the payload from the caller's buffer until `releasePayload`: nobody is answered before. */
+  holdPayload(): void {
+    this.#payloadHeld = true
+  }
+
+  releasePayload(): void {
+    this.#payloadHeld = false
+    if (this.#signal.aborted) this.end(this.#signal.reason)
+  }
+
+  /** Answers the caller, once; without an error by what arrived. */
+  end(error?: unknown): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.into = undefined
+    this.#signal.removeEventListener('abort', this.#onAbort)
+    const failure = error ?? this.failure
+    if (failure === undefined) this.#resolve(this.contexts ?? NO_CONTEXTS)
+    else this.#reject(failure)
+  }
+}

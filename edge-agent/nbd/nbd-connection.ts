@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { NbdEndpoint } from '../block/block-endpoint.ts'
+import { HandshakeBuffer } from './handshake-buffer.ts'
+import { type NbdSession, performHandshake } from './handshake.ts'
+import { InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
+import { NBD_CMD_DISC } from './nbd-constants.ts'
+import { protocolViolation } from './nbd-errors.ts'
+import { connectNbdSocket, nameOfAddress } from './nbd-socket.ts'
+import { ReplyParser } from './reply-parser.ts'
+import { encodeRequest } from './requests.ts'
+
+/** QEMU's server works on so many requests of a connection at once. */
+const IN_FLIGHT_MAX = 16
+/** Callers bound their own concurrency; more than this is a mistake of theirs. */
+const WAITING_MAX = 65_536
+const CLOSE_TIMEOUT_MS = 2000
+
+export interface NbdConnectOptions {
+  readonly signal: AbortSignal
+  /** For connecting and the handshake together. Default 15 s. */
+  readonly connectTimeoutMs?: number
+  /** The server is given up when requests are in flight and no byte arrives for so long. Default 60 s. */
+  readonly idleTimeoutMs?: number
+}
+
+/**
+ * One connection to an NBD export in transmission. Requests of any number of callers are pipelined and may be answered
+ * in any order. It does not reconnect: when it is lost, everything in flight and all that comes later rejects with
+ * `nbd.disconnected`, `nbd.timeout` or `nbd.protocol_violation`.
+ */
+export class NbdConnection implements AsyncDisposable {
+  readonly session: NbdSession
+  readonly #name: string
+  readonly #socket: Socket
+  readonly #closed: Promise<void>
+  readonly #parser: ReplyParser
+  readonly #inFlight = new Map<number, InFlightRequest>()
+  readonly #waiting = new Set<InFlightRequest>()
+  readonly #idleTimeoutMs: number
+  readonly #watchdog: NodeJS.Timeout
+  #lastCookie = 0
+  #isCorked = false
+  #failure: PlatformError | undefined
+
+  constructor(parts: {
+    name: string
+    socket: Socket
+    session: NbdSession
+    closed: Promise<void>
+    idleTimeoutMs: number
+  }) {
+    this.session = parts.session
+    this.#name = parts.name
+    this.#socket = parts.socket
+    this.#closed = parts.closed
+    this.#idleTimeoutMs = parts.idleTimeoutMs
+    this.#parser = new ReplyParser({
+      structuredReplies: parts.session.structuredReplies,
+      find: (cookie) => this.#inFlight.get(cookie),
+      onDone: (request) => this.#complete(request.cookie),
+    })
+    this.#watchdog = setTimeout(() => this.#onIdle(), parts.idleTimeoutMs).unref()
+  }
+
+  /**
+   * Sends one request and resolves with its reply. Range and size limits are the caller's to keep.
+   * Rejects with `nbd.*` or the signal's reason; the caller's buffers are its own again then.
+   */
+  async request(request: NbdRequest): Promise<NbdAnswer> {
+    request.signal.throwIfAborted()
+    if (this.#failure !== undefined) throw this.#failure
+    assert(this.#waiting.size < WAITING_MAX, 'too many NBD requests at once')
+    assert(request.payload === undefined || request.payload.length === request.lengthBytes)
+    assert(request.into === undefined || request.into.length === request.lengthBytes)
+    this.#lastCookie += 1
+    const inFlight = new InFlightRequest(this.#lastCookie, request, {
+      structuredReplies: this.session.structuredReplies,
+      onAbandon: (abandoned) => this.#abandon(abandoned),
+    })
+    if (this.#inFlight.size < IN_FLIGHT_MAX) this.#send(inFlight)
+    else this.#waiting.add(inFlight)
+    return await inFlight.answer
+  }
+
+  /** Ends the connection in order; requests still in flight reject with `nbd.disconnected`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#failure === undefined && this.#inFlight.size === 0) {
+      const header = { command: NBD_CMD_DISC, commandFlags: 0, cookie: 0, offsetBytes: 0, lengthBytes: 0 } as const
+      this.#socket.end(encodeRequest(header))
+      this.#rejectAll(new PlatformError('nbd.disconnected', `the connection to ${this.#name} was closed`))
+    } else {
+      this.fail(new PlatformError('nbd.disconnected', `the connection to ${this.#name} was closed`))
+    }
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS)
+    await this.#closed
+    clearTimeout(timer)
+  }
+
+  /** What the socket received. */
+  consume(piece: Buffer): void {
+    if (this.#failure !== undefined) return
+    this.#watchdog.refresh()
+    try {
+      this.#parser.consume(piece)
+    } catch (error) {
+      if (!(error instanceof PlatformError)) throw error
+      this.fail(error)
+    }
+  }
+
+  /** Gives the connection up: everybody is rejected, the socket destroyed. */
+  fail(error: PlatformError): void {
+    this.#rejectAll(error)
+    this.#socket.destroy()
+  }
+
+  #rejectAll(error: PlatformError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    clearTimeout(this.#watchdog)
+    const everybody = [...this.#inFlight.values(), ...this.#waiting]
+    this.#inFlight.clear()
+    this.#waiting.clear()
+    for (const request of everybody) request.end(error)
+  }
+
+  #send(request: InFlightRequest): void {
+    if (this.#inFlight.size === 0) this.#watchdog.refresh()
+    this.#inFlight.set(request.cookie, request)
+    this.#cork()
+    this.#socket.write(encodeRequest(request))
+    const { payload } = request
+    if (payload === undefined) return
+    request.holdPayload()
+    this.#socket.write(payload, () => request.releasePayload())
+  }
+
+  /** All that is sent in one turn of the event loop leaves in one system call. */
+  #cork(): void {
+    if (this.#isCorked) return
+    this.#isCorked = true
+    this.#socket.cork()
+    process.nextTick(() => {
+      this.#isCorked = false
+      this.#socket.uncork()
+    })
+  }
+
+  #complete(cookie: number): void {
+    const request = this.#inFlight.get(cookie)
+    assert(request !== undefined)
+    this.#inFlight.delete(cookie)
+    request.end()
+    for (const next of this.#waiting) {
+      this.#waiting.delete(next)
+      this.#send(next)
+      break
+    }
+  }
+
+  /** Its cookie stays taken until the server answered, so that the answer is not one to an unknown cookie. */
+  #abandon(request: InFlightRequest): void {
+    this.#waiting.delete(request)
+  }
+
+  #onIdle(): void {
+    if (this.#inFlight.size === 0) return
+    const details = { inFlight: this.#inFlight.size, idleTimeoutMs: this.#idleTimeoutMs }
+    const message = `NBD server ${this.#name} did not answer for ${this.#idleTimeoutMs / 1000} s`
+    this.fail(new PlatformError('nbd.timeout', message, { details }))
+  }
+}
+
+/**
+ * Connects and negotiates. Rejects with `nbd.*` or the signal's reason.
+ */
+export async function openNbdConnection(endpoint: NbdEndpoint, options: NbdConnectOptions): Promise<NbdConnection> {
+  const { connectTimeoutMs = 15_000, idleTimeoutMs = 60_000 } = options
+  const name = `${nameOfAddress(endpoint.address)} export "${endpoint.exportName}"`
+  const handshake = new HandshakeBuffer((bytes) => socket?.write(bytes))
+  const closed = Promise.withResolvers<void>()
+  let socket: Socket | undefined
+  let connection: NbdConnection | undefined
+  const abandon = new AbortController()
+  const timer = setTimeout(() => {
+    abandon.abort(new PlatformError('nbd.timeout', `NBD server ${name} did not answer in ${connectTimeoutMs / 1000} s`))
+  }, connectTimeoutMs)
+  const signal = AbortSignal.any([options.signal, abandon.signal])
+  const onAbort = (): void => handshake.fail(signal.reason)
+  signal.addEventListener('abort', onAbort)
+  const events = {
+    onBytes: (piece: Buffer) => (connection === undefined ? handshake.push(piece) : connection.consume(piece)),
+    onClosed: (cause?: Error) => {
+      const error = new PlatformError('nbd.disconnected', `NBD server ${name} closed the connection`, { cause })
+      if (connection === undefined) handshake.fail(error)
+      else connection.fail(error)
+      closed.resolve()
+    },
+  }
+  try {
+    socket = await connectNbdSocket(endpoint.address, events, { signal })
+    const session = await performHandshake(handshake, endpoint)
+    if (handshake.heldBytes > 0) throw protocolViolation('bytes follow the handshake that nobody asked for')
+    connection = new NbdConnection({ name, socket, session, closed: closed.promise, idleTimeoutMs })
+    return connection
+  } catch (error) {
+    socket?.destroy()
+    throw error
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', onAbort)
+  }
+}

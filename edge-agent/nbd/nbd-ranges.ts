@@ -1,0 +1,68 @@
+import type { Extent } from '@sendense/shared/domain/extent.ts'
+import type { NbdSession } from './handshake.ts'
+
+/** Large enough to be cheap, small enough that several are under way for one large read. */
+const PAYLOAD_BYTES_MAX = 256 * 1024
+/** Of a request without payload: a multiple of 64 KiB, and small enough to be answered in time by a slow disk. */
+const RANGE_BYTES_MAX = 128 * 1024 * 1024
+
+/** The requests a range of data is cut into. */
+export function cutData(session: NbdSession, range: Extent): Extent[] {
+  const { minimumBytes, maximumBytes } = session.blockSizes
+  const limitBytes = Math.min(PAYLOAD_BYTES_MAX, maximumBytes)
+  return cut(range, Math.max(minimumBytes, limitBytes - (limitBytes % minimumBytes)))
+}
+
+/** The requests a range is cut into where nothing but the range is sent. */
+export function cutRange(range: Extent): Extent[] {
+  return cut(range, RANGE_BYTES_MAX)
+}
+
+/** Pieces end at multiples of `pieceBytes` of the disk. */
+function cut({ offsetBytes, lengthBytes }: Extent, pieceBytes: number): Extent[] {
+  const pieces: Extent[] = []
+  const endBytes = offsetBytes + lengthBytes
+  for (let at = offsetBytes; at < endBytes;) {
+    const nextAt = Math.min(endBytes, (Math.floor(at / pieceBytes) + 1) * pieceBytes)
+    pieces.push({ offsetBytes: at, lengthBytes: nextAt - at })
+    at = nextAt
+  }
+  return pieces
+}
+
+/** The smallest range around this one that the server's minimum block size allows, within the disk. */
+export function alignOutwards(session: NbdSession, { offsetBytes, lengthBytes }: Extent): Extent {
+  const { minimumBytes } = session.blockSizes
+  const start = offsetBytes - (offsetBytes % minimumBytes)
+  const end = Math.min(session.sizeBytes, Math.ceil((offsetBytes + lengthBytes) / minimumBytes) * minimumBytes)
+  return { offsetBytes: start, lengthBytes: end - start }
+}
+
+/** Part of a range: whole blocks of the server's minimum size, or less than such a block. */
+export interface BlockPiece extends Extent {
+  readonly wholeBlocks: boolean
+}
+
+/** A range cut into the part of a block at its start, the whole blocks, and the part of a block at its end. */
+export function cutAtBlocks(session: NbdSession, range: Extent): BlockPiece[] {
+  const { minimumBytes } = session.blockSizes
+  const end = range.offsetBytes + range.lengthBytes
+  const wholeStart = Math.min(end, Math.ceil(range.offsetBytes / minimumBytes) * minimumBytes)
+  const wholeEnd = end === session.sizeBytes ? end : Math.max(wholeStart, end - (end % minimumBytes))
+  const cuts = [
+    { offsetBytes: range.offsetBytes, lengthBytes: wholeStart - range.offsetBytes, wholeBlocks: false },
+    { offsetBytes: wholeStart, lengthBytes: wholeEnd - wholeStart, wholeBlocks: true },
+    { offsetBytes: wholeEnd, lengthBytes: end - wholeEnd, wholeBlocks: false },
+  ]
+  return cuts.filter(({ lengthBytes }) => lengthBytes > 0)
+}
+
+/** Waits for all, so that no buffer is in use any more, then rejects with the first failure if there is one. */
+export async function settleAll(works: readonly Promise<unknown>[]): Promise<void> {
+  if (works.length === 1) {
+    await works[0]
+    return
+  }
+  const ends = await Promise.allSettled(works)
+  for (const end of ends) if (end.status === 'rejected') throw end.reason
+}

@@ -1,0 +1,44 @@
+import { NBD_SIMPLE_REPLY_MAGIC, NBD_STRUCTURED_REPLY_MAGIC } from './nbd-constants.ts'
+import { protocolViolation } from './nbd-errors.ts'
+
+export const SIMPLE_REPLY_BYTES = 16
+export const STRUCTURED_REPLY_BYTES = 20
+
+export interface SimpleReply {
+  readonly kind: 'simple'
+  readonly errorNumber: number
+  readonly cookie: number
+}
+
+export interface StructuredReply {
+  readonly kind: 'structured'
+  readonly flags: number
+  readonly type: number
+  readonly cookie: number
+  /** Of the payload that follows. */
+  readonly lengthBytes: number
+}
+
+/**
+ * Length of the header that begins with these four bytes.
+ * @throws PlatformError `nbd.protocol_violation` on an unknown magic, or a structured one where that was not negotiated
+ */
+export function replyHeaderBytes(magic: number, structuredReplies: boolean): number {
+  if (magic === NBD_SIMPLE_REPLY_MAGIC) return SIMPLE_REPLY_BYTES
+  if (magic === NBD_STRUCTURED_REPLY_MAGIC && structuredReplies) return STRUCTURED_REPLY_BYTES
+  throw protocolViolation(`reply with magic 0x${magic.toString(16)}`)
+}
+
+/**
+ * Simple: magic (u32), error (u32), cookie (u64). Structured: magic (u32), flags (u16), type (u16), cookie (u64), length (u32).
+ * @param bytes as many as `replyHeaderBytes` says
+ */
+export function decodeReplyHeader(bytes: Buffer): SimpleReply | StructuredReply {
+  const cookie = bytes.readUInt32BE(8) * 2 ** 32 + bytes.readUInt32BE(12)
+  if (bytes.readUInt32BE(0) === NBD_SIMPLE_REPLY_MAGIC) {
+    return { kind: 'simple', errorNumber: bytes.readUInt32BE(4), cookie }
+  }
+  const flags = bytes.readUInt16BE(4)
+  const type = bytes.readUInt16BE(6)
+  return { kind: 'structured', flags, type, cookie, lengthBytes: bytes.readUInt32BE(16) }
+}

@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import { BLOCK_STATUS_BYTES_MAX } from './block-status.ts'
+import {
+  NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_READ,
+  NBD_REPLY_FLAG_DONE,
+  NBD_REPLY_TYPE_BLOCK_STATUS,
+  NBD_REPLY_TYPE_ERROR_BIT,
+  NBD_REPLY_TYPE_OFFSET_DATA,
+} from './nbd-constants.ts'
+import { protocolViolation, replyError } from './nbd-errors.ts'
+import type { PendingRequest } from './pending-request.ts'
+import { decodeReplyHeader, replyHeaderBytes, STRUCTURED_REPLY_BYTES, type StructuredReply } from './reply-header.ts'
+import { nameOfCommand } from './requests.ts'
+import { applyChunk, decodeOffset, ERROR_PAYLOAD_BYTES_MAX } from './structured-replies.ts'
+
+const OFFSET_BYTES = 8
+const SMALL_PAYLOAD_BYTES_MAX = 64
+
+export interface ReplyParserOptions {
+  readonly structuredReplies: boolean
+  /** The request with that cookie, undefined when none is in flight. */
+  readonly find: (cookie: number) => PendingRequest | undefined
+  /** Called once a request, when its reply is complete; `failure` says how it ended. */
+  readonly onDone: (request: PendingRequest) => void
+}
+
+/** header: of a reply · payload: a small one, gathered whole · data: of a read, straight to the caller's buffer */
+type State = 'header' | 'payload' | 'data'
+
+/**
+ * Takes the bytes of a connection in transmission, in pieces of any size, and completes the requests they answer.
+ * A plain state machine: nothing is allocated or awaited for a piece, and the data of reads is copied once.
+ */
+export class ReplyParser {
+  readonly #options: ReplyParserOptions
+  readonly #header = Buffer.alloc(STRUCTURED_REPLY_BYTES)
+  #state: State = 'header'
+  /** Bytes gathered of the present header or payload, and how many it has. */
+  #gatheredBytes = 0
+  #neededBytes = 4
+  #payload = Buffer.alloc(0)
+  #request: PendingRequest | undefined
+  #chunk: StructuredReply | undefined
+  /** Where the next data byte belongs in the request's buffer, and how many are to come. */
+  #dataAt = 0
+  #dataLeftBytes = 0
+
+  constructor(options: ReplyParserOptions) {
+    this.#options = options
+  }
+
+  /**
+   * @param piece only valid during the call
+   * @throws PlatformError `nbd.protocol_violation`; the parser is of no more use then
+   */
+  consume(piece: Buffer): void {
+    let at = 0
+    while (at < piece.length) {
+      if (this.#state === 'data') at += this.#takeData(piece, at)
+      else at += this.#gather(piece, at)
+    }
+  }
+
+  #takeData(piece: Buffer, at: number): number {
+    const takenBytes = Math.min(piece.length - at, this.#dataLeftBytes)
+    const request = this.#expectRequest()
+    if (request.into !== undefined) request.into.set(piece.subarray(at, at + takenBytes), this.#dataAt)
+    this.#dataAt += takenBytes
+    this.#dataLeftBytes -= takenBytes
+    if (this.#dataLeftBytes === 0) this.#endOfReply()
+    return takenBytes
+  }
+
+  /** Moves bytes into the header or payload buffer and goes on when it is whole. */
+  #gather(piece: Buffer, at: number): number {
+    const into = this.#state === 'header' ? this.#header : this.#payload
+    const takenBytes = Math.min(piece.length - at, this.#neededBytes - this.#gatheredBytes)
+    piece.copy(into, this.#gatheredBytes, at, at + takenBytes)
+    this.#gatheredBytes += takenBytes
+    if (this.#gatheredBytes < this.#neededBytes) return takenBytes
+    if (this.#state === 'payload') this.#endOfPayload()
+    else if (this.#neededBytes > 4) this.#endOfHeader()
+    else this.#neededBytes = replyHeaderBytes(this.#header.readUInt32BE(0), this.#options.structuredReplies)
+    return takenBytes
+  }
+
+  #endOfHeader(): void {
+    const reply = decodeReplyHeader(this.#header)
+    const request = this.#options.find(reply.cookie)
+    if (request === undefined) throw protocolViolation(`a reply to unknown cookie ${reply.cookie}`)
+    this.#request = request
+    if (reply.kind === 'structured') {
+      this.#beginChunk(request, reply)
+      return
+    }
+    this.#chunk = undefined
+    this.#beginSimple(request, reply.errorNumber)
+  }
+
+  /** With structured replies a read may only fail this way: its data never comes unframed. */
+  #beginSimple(request: PendingRequest, errorNumber: number): void {
+    const name = nameOfCommand(request.command)
+    if (errorNumber !== 0) {
+      request.failure ??= replyError(errorNumber, name, request.offsetBytes, '')
+      this.#endOfReply()
+      return
+    }
+    const hasData = request.command === NBD_CMD_READ || request.command === NBD_CMD_BLOCK_STATUS
+    if (hasData && this.#options.structuredReplies) throw protocolViolation(`a simple reply to a ${name}`)
+    if (request.command !== NBD_CMD_READ) {
+      this.#endOfReply()
+      return
+    }
+    this.#beginData(0, request.lengthBytes)
+  }
+
+  #beginChunk(request: PendingRequest, chunk: StructuredReply): void {
+    if ((chunk.flags & ~NBD_REPLY_FLAG_DONE) !== 0) throw protocolViolation(`a reply with flags ${chunk.flags}`)
+    this.#chunk = chunk
+    const isData = chunk.type === NBD_REPLY_TYPE_OFFSET_DATA
+    if (isData && (request.command !== NBD_CMD_READ || chunk.lengthBytes <= OFFSET_BYTES)) {
+      throw protocolViolation(`data of ${chunk.lengthBytes} bytes answers a ${nameOfCommand(request.command)}`)
+    }
+    if (!isData && chunk.lengthBytes > payloadBytesMax(chunk.type)) {
+      throw protocolViolation(`a chunk of type ${chunk.type} with ${chunk.lengthBytes} bytes`)
+    }
+    this.#state = 'payload'
+    this.#gatheredBytes = 0
+    this.#neededBytes = isData ? OFFSET_BYTES : chunk.lengthBytes
+    this.#payload = Buffer.allocUnsafe(this.#neededBytes)
+    if (this.#neededBytes === 0) this.#endOfPayload()
+  }
+
+  #endOfPayload(): void {
+    const request = this.#expectRequest()
+    assert(this.#chunk !== undefined)
+    if (this.#chunk.type !== NBD_REPLY_TYPE_OFFSET_DATA) {
+      applyChunk(request, this.#chunk.type, this.#payload)
+      this.#endOfReply()
+      return
+    }
+    const lengthBytes = this.#chunk.lengthBytes - OFFSET_BYTES
+    const start = decodeOffset(this.#payload, 0) - request.offsetBytes
+    request.coverage?.add(start, start + lengthBytes)
+    this.#beginData(start, lengthBytes)
+  }
+
+  #beginData(at: number, lengthBytes: number): void {
+    this.#state = 'data'
+    this.#dataAt = at
+    this.#dataLeftBytes = lengthBytes
+  }
+
+  /** Of one simple reply or one chunk. */
+  #endOfReply(): void {
+    const request = this.#expectRequest()
+    const isLast = this.#chunk === undefined || (this.#chunk.flags & NBD_REPLY_FLAG_DONE) !== 0
+    this.#state = 'header'
+    this.#gatheredBytes = 0
+    this.#neededBytes = 4
+    this.#request = undefined
+    this.#chunk = undefined
+    if (!isLast) return
+    const isShort = request.coverage?.isComplete === false
+    if (isShort && request.failure === undefined) throw protocolViolation('a read is answered in part')
+    this.#options.onDone(request)
+  }
+
+  #expectRequest(): PendingRequest {
+    assert(this.#request !== undefined, 'a payload belongs to a request')
+    return this.#request
+  }
+}
+
+function payloadBytesMax(type: number): number {
+  if ((type & NBD_REPLY_TYPE_ERROR_BIT) !== 0) return ERROR_PAYLOAD_BYTES_MAX
+  return type === NBD_REPLY_TYPE_BLOCK_STATUS ? BLOCK_STATUS_BYTES_MAX : SMALL_PAYLOAD_BYTES_MAX
+}
