@@ -97,14 +97,16 @@ export interface SourceConnector extends AsyncDisposable {
   getVm(platformRef: string, options: CallOptions): Promise<SourceVm>
   /**
    * Freezes all disks at one instant and opens them.
-   * Rejects with `source.vm_not_found`, `source.vm_not_running`, `source.busy` (another session is open),
+   * Rejects with `source.vm_not_found`, `source.vm_not_running`, `source.busy` (another session is open, or left
+   * behind and not reconciled),
    * `source.snapshot_failed`.
    */
   openBackup(request: BackupRequest, options: CallOptions): Promise<SourceBackupSession>
   /**
    * Removes what dead sessions of ours left on a VM (exports, overlays, jobs, frozen file systems, checkpoints) and
    * keeps the checkpoints named in `keep`: those of the newest sealed restore point. Foreign checkpoints are
-   * never touched. For a VM that is not there it does nothing. Not for VMs with an open session.
+   * never touched. For a VM that is not there it does nothing. Rejects with `source.busy` while a session of this
+   * connector is open on it.
    */
   reconcile(platformRef: string, keep: readonly TrackingToken[], options: CallOptions): Promise<void>
 }

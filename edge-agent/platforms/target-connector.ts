@@ -4,7 +4,7 @@ import type { CallOptions } from '../block/block-source.ts'
 import type { SourceVm } from './source-connector.ts'
 
 export interface NewVmRequest {
-  /** Names everything this makes; a second call with the same id finds the first one's VM. */
+  /** Names everything this makes. What an unfinished creation of the same id left is replaced. */
   readonly creationId: string
   readonly name: string
   /** As the source connector described the original. */
@@ -36,7 +36,8 @@ export interface NewVm extends AsyncDisposable {
 export interface TargetConnector extends AsyncDisposable {
   readonly kind: PlatformKind
   /**
-   * Rejects with `target.vm_exists` when another VM has the name, `target.no_space`, `target.create_failed`.
+   * Rejects with `target.vm_exists` when another VM, or one in the making, has the name, or when the VM of this creation
+   * is finished (`findCreated` has it); `target.no_space`, `target.create_failed`.
    */
   createVm(request: NewVmRequest, options: CallOptions): Promise<NewVm>
   /**
@@ -50,10 +51,10 @@ export interface TargetConnector extends AsyncDisposable {
   ): Promise<BootProof>
   /** Stops at once. Does nothing to a VM that does not run. */
   stopVm(platformRef: string, options: CallOptions): Promise<void>
-  /** Deletes VM and disks; only VMs this connector made. Does nothing to one that is not there. */
+  /** Stops and deletes VM and disks. Does nothing to one that is not there; rejects with `target.not_ours` where no restore made it. */
   deleteVm(platformRef: string, options: CallOptions): Promise<void>
   /** The VM made with that id, or undefined. Used after a restart in the middle. */
   findCreated(creationId: string, options: CallOptions): Promise<SourceVm | undefined>
-  /** Removes what unfinished creations left behind, except those in `keep`. */
+  /** Removes what unfinished creations of dead connectors left behind, except those in `keep`. */
   reconcile(keep: readonly string[], options: CallOptions): Promise<void>
 }
