@@ -1,15 +1,11 @@
-import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { cruise, type ICruiseResult } from 'dependency-cruiser'
+import { checkoutDir, listCheckoutFiles, WORKSPACES } from './checkout-files.ts'
 import { importRules } from './import-rules.ts'
-
-const checkoutDir = path.resolve(import.meta.dirname, '../..')
-const WORKSPACES = ['shared', 'billing', 'cloud', 'edge-agent', 'dashboard', 'cli', 'infra', 'test']
-const LEFT_OUT = String.raw`(^|/)(node_modules|\.next|\.turbo)(/|$)|next-env\.d\.ts$`
 
 /** `npm run check:imports`: who may import whom. Fails also when it read fewer files than there are: it would prove nothing. */
 async function main(): Promise<number> {
-  const { output } = await cruise(WORKSPACES, {
+  const { output } = await cruise([...WORKSPACES], {
     baseDir: checkoutDir,
     validate: true,
     ruleSet: { forbidden: importRules() },
@@ -36,15 +32,9 @@ async function main(): Promise<number> {
 
 /** TypeScript files that lie on the disk and are not in the result. */
 async function findUnread(result: ICruiseResult): Promise<string[]> {
-  const read = new Set(result.modules.map((module) => module.source))
-  const unread: string[] = []
-  for (const workspace of WORKSPACES) {
-    for (const name of await readdir(path.join(checkoutDir, workspace), { recursive: true })) {
-      const file = path.join(workspace, name)
-      if (/\.tsx?$/.test(file) && !new RegExp(LEFT_OUT).test(file) && !read.has(file)) unread.push(file)
-    }
-  }
-  return unread
+  const read = new Set(result.modules.map((file) => file.source))
+  const lists = await Promise.all(WORKSPACES.map(async (workspace) => await listCheckoutFiles(workspace)))
+  return lists.flat().filter((file) => /\.tsx?$/.test(file) && !read.has(file))
 }
 
 process.exitCode = await main()

@@ -20,7 +20,7 @@ export interface InitramfsInputs {
 /** Writes the gzip-compressed initial file system: busybox, the modules for disk and file system in loading order, init. */
 export async function buildInitramfs(inputs: InitramfsInputs, options: { signal: AbortSignal }): Promise<void> {
   const { kernelRoot, workDir } = inputs
-  for (const directory of ['bin', 'dev', 'proc', 'sys', 'root', 'modules']) {
+  for (const directory of ['bin', 'dev', 'proc', 'sys', 'disk', 'modules']) {
     await mkdir(path.join(workDir, directory), { recursive: true })
   }
   await copyFile(inputs.busybox, path.join(workDir, 'bin/busybox'))

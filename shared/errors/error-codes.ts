@@ -54,7 +54,8 @@ export const errorCodes = {
   'source.fleecing_space': {
     retry: 'after-fix',
     httpStatus: 507,
-    advice: 'Free space beside the disks of the VM: while a backup runs, old data that the guest overwrites is kept there.',
+    advice:
+      'Free space beside the disks of the VM: while a backup runs, old data that the guest overwrites is kept there.',
   },
   'source.disk_size_changed': {
     retry: 'backoff',
