@@ -56,6 +56,7 @@ async function asSystem<T>(url: string, reason: string, work: (tx: Transaction) 
     name: 'cli',
     size: 1,
     transactionTimeoutMs: 30_000,
+    drainSeconds: 5,
     logger: createLogger('cloud-cli', 'warn'),
   })
   return await pool.transaction(async (tx) => {

@@ -7,6 +7,7 @@ import { openResilientPool, type ResilientPool, type Transaction } from './resil
 const APP_POOL_SIZE = 10
 const SYSTEM_POOL_SIZE = 6
 const TRANSACTION_TIMEOUT_MS = 30_000
+const DRAIN_SECONDS = 5
 
 /** Whose rows exist in a transaction. */
 export interface TenantContext {
@@ -44,7 +45,7 @@ export interface Database extends AsyncDisposable {
  * @throws PlatformError `config.invalid`, `database.unavailable`
  */
 export async function openDatabase(options: { url: string; systemUrl: string; logger: Logger }): Promise<Database> {
-  const base = { transactionTimeoutMs: TRANSACTION_TIMEOUT_MS, logger: options.logger }
+  const base = { transactionTimeoutMs: TRANSACTION_TIMEOUT_MS, drainSeconds: DRAIN_SECONDS, logger: options.logger }
   const app = openResilientPool({ ...base, url: options.url, name: 'app', size: APP_POOL_SIZE })
   const system = openResilientPool({ ...base, url: options.systemUrl, name: 'system', size: SYSTEM_POOL_SIZE })
   const dispose = async (): Promise<void> => {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
@@ -5,8 +7,7 @@ import postgres from 'postgres'
 
 export type Transaction = Parameters<Parameters<PostgresJsDatabase['transaction']>[0]>[0]
 
-const CONNECT_TIMEOUT_SECONDS = 10
-const END_TIMEOUT_SECONDS = 5
+const CONNECT_TIMEOUT_MS = 10_000
 
 interface PoolOptions {
   readonly url: string
@@ -15,6 +16,8 @@ interface PoolOptions {
   readonly size: number
   /** A transaction that takes longer is given up with its pool. */
   readonly transactionTimeoutMs: number
+  /** How long transactions of a pool that is given up may go on. */
+  readonly drainSeconds: number
   readonly logger: Logger
 }
 
@@ -43,21 +46,26 @@ export function openResilientPool(options: PoolOptions): ResilientPool {
     current = undefined
     if (closed) return
     options.logger.warn({ pool: options.name, reason }, 'the database connections are replaced')
-    generation.client.end({ timeout: END_TIMEOUT_SECONDS }).catch((error: unknown) => {
+    generation.client.end({ timeout: options.drainSeconds }).catch((error: unknown) => {
       options.logger.warn({ pool: options.name, error: String(error) }, 'old database connections did not end')
     })
   }
 
   const open = (): Generation => {
-    const client = postgres(options.url, {
+    // Sockets are opened here because only so every one that closes is seen, in the handshake too.
+    const socket = (target: SocketTarget): Promise<Socket> =>
+      openSocket(target, () => retire(generation, 'a connection was closed'))
+    const settings = {
       max: options.size,
-      connect_timeout: CONNECT_TIMEOUT_SECONDS,
+      socket,
       // Its periodic reconnect would look like a lost socket.
       max_lifetime: null,
-      onclose: () => retire(generation, 'a connection was closed'),
+      // It asks by itself on every new connection, and its rejection is nobody's to catch.
+      fetch_types: false,
       onnotice: () => undefined,
       connection: { application_name: `sendense-${options.name}` },
-    })
+    }
+    const client = postgres(options.url, settings)
     const generation: Generation = { client, db: drizzle(client) }
     return generation
   }
@@ -84,9 +92,34 @@ export function openResilientPool(options: PoolOptions): ResilientPool {
     },
     async [Symbol.asyncDispose]() {
       closed = true
-      await current?.client.end({ timeout: END_TIMEOUT_SECONDS })
+      await current?.client.end({ timeout: options.drainSeconds })
     },
   }
+}
+
+/** The driver's own options, as it hands them over. */
+interface SocketTarget {
+  readonly host: readonly string[]
+  readonly port: readonly number[]
+  readonly path?: string | false | undefined
+}
+
+async function openSocket(target: SocketTarget, onClose: () => void): Promise<Socket> {
+  const { path } = target
+  const socket =
+    typeof path === 'string' && path !== ''
+      ? connect({ path })
+      : connect({ host: target.host[0] ?? 'localhost', port: target.port[0] ?? 5432 })
+  socket.once('close', onClose)
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) })
+  } catch (error) {
+    socket.destroy()
+    throw (
+      socket.errored ?? new PlatformError('database.unavailable', 'the database cannot be reached', { cause: error })
+    )
+  }
+  return socket
 }
 
 // PostgreSQL, "Error Codes": class 08 connection, 57P01..03 shutdown, 53300 too many connections.
