@@ -4,8 +4,8 @@ import type { AppRouter } from '@sendense/cloud/api/app-router.ts'
 import { QueryCache, QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { createTRPCClient, createWSClient, httpBatchLink, splitLink, wsLink } from '@trpc/client'
 import { useState, type ReactNode } from 'react'
-import { useLiveStatus } from '../features/live/live-status.ts'
 import { isSessionMissing, mayRetry } from './api-error.ts'
+import { useLiveStatus } from './live-status.ts'
 import { TRPCProvider, type ApiClient } from './trpc.ts'
 
 const BATCH_ITEMS_MAX = 10

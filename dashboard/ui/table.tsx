@@ -1,11 +1,11 @@
 import type { ComponentProps, ReactNode } from 'react'
 import { classNames } from '../lib/class-names.ts'
 
-/** A table that scrolls sideways inside its card where the screen is too narrow. `label` names it. */
-export function Table({ label, className, children }: { label: string; className?: string; children: ReactNode }) {
+/** A named table. On phones its rows become cards; between, it scrolls sideways where the screen is too narrow. */
+export function Table({ label, children }: { label: string; children: ReactNode }) {
   return (
     <div className="overflow-x-auto">
-      <table aria-label={label} className={classNames('w-full border-collapse text-sm', className)}>
+      <table aria-label={label} className="stacking-table w-full border-collapse text-sm">
         {children}
       </table>
     </div>

@@ -16,6 +16,8 @@ export function Toaster() {
           description: '!text-ink-muted !text-sm',
           actionButton: '!bg-transparent !text-accent !font-medium !px-1 !text-sm',
           icon: '!mt-0.5',
+          success: '[&_[data-icon]]:!text-success',
+          error: '[&_[data-icon]]:!text-danger',
         },
       }}
     />

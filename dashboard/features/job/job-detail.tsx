@@ -6,6 +6,7 @@ import { isFinalJobState } from '@sendense/shared/domain/job-state.ts'
 import { useQuery } from '@tanstack/react-query'
 import { ScrollText } from 'lucide-react'
 import Link from 'next/link'
+import { countOf } from '../../lib/count-of.ts'
 import { useTRPC } from '../../lib/trpc.ts'
 import { Card, CardHeader } from '../../ui/card.tsx'
 import { EmptyState } from '../../ui/empty-state.tsx'
@@ -76,7 +77,7 @@ function LoadedJob({ job }: { job: JobDetailView }) {
         />
       </Card>
       <Card>
-        <CardHeader title="Log" note={job.log.length === 0 ? undefined : `${job.log.length} entries`} />
+        <CardHeader title="Log" note={job.log.length === 0 ? undefined : countOf(job.log.length, 'line')} />
         {job.log.length === 0 ? (
           <EmptyState icon={ScrollText} title="Nothing yet">
             The agent writes here what it does, as soon as it begins.

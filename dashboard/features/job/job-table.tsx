@@ -57,7 +57,7 @@ function JobRow({ job, showVm }: { job: JobView; showVm: boolean }) {
       <Cell>
         <JobStateBadge state={job.state} />
       </Cell>
-      <Cell className="max-w-88 min-w-44 text-ink-muted">
+      <Cell className="max-w-88 min-w-44 text-ink-muted max-sm:w-full!">
         {active ? <InlineProgress job={job} /> : <span className="line-clamp-2">{jobOutcome(job) ?? '–'}</span>}
       </Cell>
       <Cell className="whitespace-nowrap text-ink-muted">{job.requestedBy}</Cell>

@@ -1,9 +1,9 @@
 'use client'
 
+import { useLiveStatus, type LiveStatus } from '../../lib/live-status.ts'
 import type { BadgeTone } from '../../ui/badge.tsx'
 import { StatusDot } from '../../ui/status-dot.tsx'
 import { Tooltip } from '../../ui/tooltip.tsx'
-import { useLiveStatus, type LiveStatus } from './live-status.ts'
 
 const words: { readonly [S in LiveStatus]: { tone: BadgeTone; word: string; more: string } } = {
   live: { tone: 'success', word: 'Live', more: 'What you see follows the control plane as it happens.' },

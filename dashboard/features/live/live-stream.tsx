@@ -4,12 +4,12 @@ import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts
 import { isFinalJobState } from '@sendense/shared/domain/job-state.ts'
 import { useQueryClient } from '@tanstack/react-query'
 import { useEffect } from 'react'
+import { useLiveStatus } from '../../lib/live-status.ts'
 import { useTRPC, useTRPCClient, type Api } from '../../lib/trpc.ts'
 import { useWatchedJobs } from '../job/watched-jobs.ts'
 import { useAnnounceJobEnd } from './announce-job-end.ts'
 import { applyLiveEvent, type LiveCacheKeys } from './apply-live-event.ts'
 import { InvalidationBatch } from './invalidation-batch.ts'
-import { useLiveStatus } from './live-status.ts'
 
 const BATCH_DELAY_MS = 200
 

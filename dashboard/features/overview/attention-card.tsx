@@ -21,24 +21,34 @@ export function AttentionCard({ items }: { items: readonly Attention[] | undefin
           Every agent and repository can be reached, and no job of the last day is left failed.
         </EmptyState>
       ) : (
-        <ul className="divide-y divide-line">
-          {items.slice(0, SHOWN_MAX).map((item) => (
-            <li key={item.key}>
-              <Link href={item.href} className="flex items-start gap-3 px-4 py-2.5 transition-colors hover:bg-inset/60">
-                <span className="grid h-5.5 place-items-center">
-                  <StatusDot tone={item.tone} />
-                </span>
-                <span className="min-w-0 flex-1">
-                  <span className="block font-medium">{item.title}</span>
-                  <span className="line-clamp-2 text-sm text-ink-muted">{item.note}</span>
-                </span>
-                {item.at === null ? null : (
-                  <TimeAgo at={item.at} className="shrink-0 text-sm whitespace-nowrap text-ink-muted" />
-                )}
-              </Link>
-            </li>
-          ))}
-        </ul>
+        <>
+          <ul className="divide-y divide-line">
+            {items.slice(0, SHOWN_MAX).map((item) => (
+              <li key={item.key}>
+                <Link
+                  href={item.href}
+                  className="flex items-start gap-3 px-4 py-2.5 transition-colors hover:bg-inset/60"
+                >
+                  <span className="grid h-5.5 place-items-center">
+                    <StatusDot tone={item.tone} />
+                  </span>
+                  <span className="min-w-0 flex-1">
+                    <span className="block font-medium">{item.title}</span>
+                    <span className="line-clamp-2 text-sm text-ink-muted">{item.note}</span>
+                  </span>
+                  {item.at === null ? null : (
+                    <TimeAgo at={item.at} className="shrink-0 text-sm whitespace-nowrap text-ink-muted" />
+                  )}
+                </Link>
+              </li>
+            ))}
+          </ul>
+          {items.length > SHOWN_MAX ? (
+            <p className="border-t border-line px-4 py-2.5 text-sm text-ink-muted">
+              and {items.length - SHOWN_MAX} more
+            </p>
+          ) : null}
+        </>
       )}
     </Card>
   )

@@ -81,14 +81,13 @@ function RestoreForm({ point, onClose }: { point: RestorePointView; onClose: () 
 }
 
 function WhatHappens({ point, start }: { point: RestorePointView; start: boolean }) {
-  const disks = point.disks.length === 1 ? 'one disk' : `${point.disks.length} disks`
+  const size = formatByteSize(sumDisks(point.disks).sizeBytes)
+  const disks = point.disks.length === 1 ? `one disk of ${size}` : `${point.disks.length} disks, ${size} in all,`
   return (
     <div className="rounded-lg bg-inset p-3 text-sm">
       <p className="font-medium">What happens</p>
       <ul className="mt-1 list-disc space-y-0.5 pl-4.5 text-ink-muted">
-        <li>
-          A new VM with {disks} of {formatByteSize(sumDisks(point.disks).sizeBytes)} in all is made beside the original.
-        </li>
+        <li>A new VM with {disks} is made beside the original.</li>
         <li>The original VM and its restore points are not touched.</li>
         <li>
           {start ? 'It boots, and the job shows what the guest says of itself.' : 'It stays off until you start it.'}

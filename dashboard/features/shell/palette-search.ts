@@ -7,7 +7,7 @@ export interface PaletteEntry {
 
 const RESULTS_MAX = 12
 
-/** Entries whose label or note holds every word of `query`, those that begin with it first. */
+/** Entries whose label or note holds every word of `query`: those whose label begins with it, then holds it, first. */
 export function searchPalette(entries: readonly PaletteEntry[], query: string): PaletteEntry[] {
   const words = query
     .toLowerCase()
@@ -19,6 +19,10 @@ export function searchPalette(entries: readonly PaletteEntry[], query: string): 
     return words.every((word) => text.includes(word))
   })
   if (first === undefined) return found.slice(0, RESULTS_MAX)
-  const rank = (entry: PaletteEntry) => (entry.label.toLowerCase().startsWith(first) ? 0 : 1)
-  return found.toSorted((a, b) => rank(a) - rank(b)).slice(0, RESULTS_MAX)
+  return found.toSorted((a, b) => rankOf(a, first) - rankOf(b, first)).slice(0, RESULTS_MAX)
+}
+
+function rankOf({ label }: PaletteEntry, word: string): number {
+  const at = label.toLowerCase().indexOf(word)
+  return at === 0 ? 0 : at > 0 ? 1 : 2
 }

@@ -3,6 +3,7 @@
 import type { JobView, VmView } from '@sendense/shared/contracts/api/protection-api.ts'
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
 import Link from 'next/link'
+import { countOf } from '../../lib/count-of.ts'
 import { randomId } from '../../lib/random-id.ts'
 import type { SortOrder } from '../../lib/sort-order.ts'
 import { Badge } from '../../ui/badge.tsx'
@@ -62,8 +63,9 @@ function VmRow({ vm, job }: { vm: VmView; job: JobView | undefined }) {
       <Cell>
         <VmPower state={vm.powerState} present={vm.present} />
       </Cell>
-      <Cell className="whitespace-nowrap text-ink-muted">
-        {vm.disks.length} × {formatByteSize(vmSizeBytes(vm))}
+      <Cell className="whitespace-nowrap">
+        {formatByteSize(vmSizeBytes(vm))}
+        <span className="ml-2 text-xs text-ink-muted">{countOf(vm.disks.length, 'disk')}</span>
       </Cell>
       <Cell className="whitespace-nowrap">
         {vm.lastRestorePointAt === null ? (
@@ -71,7 +73,7 @@ function VmRow({ vm, job }: { vm: VmView; job: JobView | undefined }) {
         ) : (
           <>
             <TimeAgo at={vm.lastRestorePointAt} />
-            <span className="ml-2 text-xs text-ink-muted">{vm.restorePointCount} points</span>
+            <span className="ml-2 text-xs text-ink-muted">{countOf(vm.restorePointCount, 'point')}</span>
           </>
         )}
       </Cell>
