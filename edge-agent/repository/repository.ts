@@ -9,6 +9,8 @@ export interface NewBackupDisk {
   readonly sizeBytes: number
   /** `incremental` and `compare` build on the parent's disk of the same id, which must have the same size. */
   readonly mode: BackupMode
+  /** Bytes that are certain to be written, where the caller knows: refused at once when they cannot fit. */
+  readonly expectedBytes?: number
 }
 
 export interface NewBackup {
@@ -80,13 +82,21 @@ export interface Repository extends AsyncDisposable {
   readonly idKey: Uint8Array
   /** Also the probe that it is there and is the right one: rejects with `repository.missing` or `repository.not_a_repository`. */
   getCapacity(options: CallOptions): Promise<RepositoryCapacity>
-  /** Sealed restore points, oldest first. A manifest that cannot be trusted rejects with `repository.manifest_invalid`. */
+  /**
+   * Sealed restore points, oldest first. Where manifests cannot be trusted it ends with a rejection
+   * `repository.manifest_invalid`, after all that can: one damaged point does not hide the others.
+   */
   listRestorePoints(filter: { readonly vmId?: string }, options: CallOptions): AsyncIterable<SealedManifest>
   /** Rejects with `repository.restore_point_not_found`, `repository.manifest_invalid`. */
   getRestorePoint(restorePointId: string, options: CallOptions): Promise<SealedManifest>
   /**
+   * Whether nothing can be built on this restore point any more because its chain is as long as chains get: the next
+   * backup is a full one, with reason `FULL_CHAIN_LIMIT`. Rejects as `getRestorePoint`.
+   */
+  isChainFull(restorePointId: string, options: CallOptions): Promise<boolean>
+  /**
    * Rejects with `repository.no_space` when it is certain not to fit, `repository.base_mismatch` when the parent cannot be
-   * built on, `repository.locked` when another writer works on the same VM.
+   * built on (missing, another VM's, other disks or sizes, chain full), `repository.locked` when another writer works on the same VM.
    */
   openBackup(backup: NewBackup, options: CallOptions): Promise<BackupWriter>
   /** Rejects as `getRestorePoint`, and with `repository.chunk_corrupt` where files are missing. */

@@ -1,0 +1,143 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { payloadTypes, SignedEnvelope } from '@sendense/shared/contracts/signed-envelope.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { keyIdOf, openEnvelope, type SigningKey, signEnvelope } from '@sendense/shared/runtime/signing.ts'
+import { z } from 'zod'
+import { RestorePointManifest, type SealedManifest } from '../restore-point-manifest.ts'
+import { makeDirectoryDurably, writeDurably } from './durable-file.ts'
+import { folders, manifestFileName, manifestPath, parseLayerPath, parseManifestFileName } from './repository-layout.ts'
+
+/** Where a manifest lies; not yet read. */
+export interface ManifestLocation {
+  readonly vmId: string
+  readonly restorePointId: string
+  readonly fileName: string
+}
+
+export interface ManifestStoreOptions {
+  readonly dir: string
+  readonly repositoryId: string
+  readonly signingKey: SigningKey
+  /** SPKI DER, base64: keys whose manifests are believed, the own one among them or not. */
+  readonly trustedPublicKeys: readonly string[]
+}
+
+/** The sealed manifests of one repository. Errors of the system pass untranslated. */
+export interface ManifestStore {
+  /** All names that look like manifests, oldest first. */
+  list(filter: { readonly vmId?: string }): Promise<ManifestLocation[]>
+  find(restorePointId: string): Promise<ManifestLocation | undefined>
+  /** Rejects with `repository.manifest_invalid` where it cannot be trusted. */
+  read(location: ManifestLocation): Promise<SealedManifest>
+  /**
+   * Makes a restore point exist. Everything it refers to must be durable.
+   * @param onWritten called when the content is durable under its temporary name
+   */
+  seal(manifest: RestorePointManifest, temporaryPath: string, onWritten: () => void): Promise<SealedManifest>
+}
+
+export function createManifestStore(options: ManifestStoreOptions): ManifestStore {
+  const publicKeys = new Map(
+    [options.signingKey.publicKey, ...options.trustedPublicKeys].map((key) => [keyIdOf(key), key]),
+  )
+  const list = async (filter: { readonly vmId?: string }): Promise<ManifestLocation[]> =>
+    await listLocations(options.dir, filter)
+  return {
+    list,
+    find: async (restorePointId) => (await list({})).find((location) => location.restorePointId === restorePointId),
+    read: async (location) => {
+      const bytes = await readFile(pathOf(options.dir, location))
+      return openManifest(bytes, location, options.repositoryId, publicKeys)
+    },
+    seal: async (manifest, temporaryPath, onWritten) => {
+      const envelope = signEnvelope(payloadTypes.restorePointManifest, manifest, options.signingKey)
+      const bytes = Buffer.from(JSON.stringify(envelope))
+      const { vmId, takenAt, restorePointId } = manifest
+      const fileName = manifestFileName(takenAt, restorePointId)
+      // Read back before it exists: nothing is sealed that could not be opened again.
+      const sealed = openManifest(bytes, { vmId, restorePointId, fileName }, options.repositoryId, publicKeys)
+      const path = join(options.dir, manifestPath(vmId, takenAt, restorePointId))
+      await makeDirectoryDurably(options.dir, dirname(path))
+      await writeDurably(path, bytes, temporaryPath, onWritten)
+      return sealed
+    },
+  }
+}
+
+async function listLocations(dir: string, filter: { readonly vmId?: string }): Promise<ManifestLocation[]> {
+  const root = join(dir, folders.manifests)
+  const vmIds = filter.vmId === undefined ? await namesIn(root) : [filter.vmId]
+  const locations: ManifestLocation[] = []
+  for (const vmId of vmIds.filter((name) => z.uuid().safeParse(name).success)) {
+    for (const fileName of await namesIn(join(root, vmId))) {
+      const restorePointId = parseManifestFileName(fileName)
+      if (restorePointId !== undefined) locations.push({ vmId, restorePointId, fileName })
+    }
+  }
+  return locations.toSorted((a, b) => (a.fileName < b.fileName ? -1 : 1))
+}
+
+function openManifest(
+  bytes: Uint8Array,
+  location: ManifestLocation,
+  repositoryId: string,
+  publicKeys: ReadonlyMap<string, string>,
+): SealedManifest {
+  try {
+    const envelope = SignedEnvelope.parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
+    for (const text of [envelope.payload, envelope.signature.value]) expectCanonical(text)
+    const publicKey = publicKeys.get(envelope.signature.keyId)
+    if (publicKey === undefined) throw new Error(`it is signed by the unknown key ${envelope.signature.keyId}`)
+    const payloadType = payloadTypes.restorePointManifest
+    const manifest = RestorePointManifest.parse(openEnvelope(JSON.stringify(envelope), payloadType, publicKey))
+    expectInItsPlace(manifest, location, repositoryId)
+    const payload = Buffer.from(envelope.payload, 'base64')
+    return { manifest, manifestHash: createHash('sha256').update(payload).digest('hex') }
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    const text = `the manifest of restore point ${location.restorePointId} cannot be trusted: ${why}`
+    throw new PlatformError('repository.manifest_invalid', text.slice(0, 1000), {
+      cause: error,
+      details: { restorePointId: location.restorePointId, vmId: location.vmId },
+    })
+  }
+}
+
+/** Base64 has spare bits at its end that decoders ignore: with them set a file would not be the one that was sealed. */
+function expectCanonical(base64: string): void {
+  if (Buffer.from(base64, 'base64').toString('base64') !== base64) throw new Error('its encoding was changed')
+}
+
+/** A manifest is only what it says it is where it belongs: moved, copied and renamed ones are refused. */
+function expectInItsPlace(manifest: RestorePointManifest, location: ManifestLocation, repositoryId: string): void {
+  if (manifest.repositoryId !== repositoryId) throw new Error(`it is of repository ${manifest.repositoryId}`)
+  if (manifest.vmId !== location.vmId) throw new Error(`it is of VM ${manifest.vmId}`)
+  if (manifestFileName(manifest.takenAt, manifest.restorePointId) !== location.fileName) {
+    throw new Error(`it is of restore point ${manifest.restorePointId}, taken at ${manifest.takenAt}`)
+  }
+  for (const disk of manifest.disks) {
+    if (disk.layers === undefined || disk.layers.length === 0) throw new Error(`disk ${disk.diskId} has no layers`)
+    for (const layer of disk.layers) {
+      const parsed = parseLayerPath(layer)
+      if (parsed?.vmId !== manifest.vmId || parsed.diskId !== disk.diskId) {
+        throw new Error(`${layer} is no layer of disk ${disk.diskId}`)
+      }
+    }
+  }
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return []
+    throw error
+  }
+}
+
+/** Path of a manifest's file. */
+export function pathOf(dir: string, location: ManifestLocation): string {
+  return join(dir, folders.manifests, location.vmId, location.fileName)
+}

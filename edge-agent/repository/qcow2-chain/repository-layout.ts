@@ -1,0 +1,48 @@
+import { join } from 'node:path'
+import { DiskId } from '@sendense/shared/contracts/identifiers.ts'
+import { z } from 'zod'
+
+/** Folders of a repository, relative to its directory. FORMAT.md, "Files". */
+export const folders = {
+  layers: 'layers',
+  pages: 'pages',
+  manifests: 'rp',
+  partial: '.partial',
+  locks: 'locks',
+} as const
+
+export const DESCRIPTOR_FILE = 'repo.json'
+
+/** Path of a sealed layer, relative to the repository, with `/`. This is what manifests hold. */
+export function layerPath(vmId: string, diskId: string, restorePointId: string): string {
+  return `${folders.layers}/${vmId}/${diskId}/${restorePointId}.qcow2`
+}
+
+/** The ids in a layer's path, or undefined where it is none: a manifest must not name any other file. */
+export function parseLayerPath(path: string): { vmId: string; diskId: string; restorePointId: string } | undefined {
+  const [folder, vmId, diskId, file, ...rest] = path.split('/')
+  const restorePointId = file?.endsWith('.qcow2') === true ? file.slice(0, -'.qcow2'.length) : undefined
+  if (folder !== folders.layers || rest.length > 0) return undefined
+  const parsed = z
+    .object({ vmId: z.uuid(), diskId: DiskId, restorePointId: z.uuid() })
+    .safeParse({ vmId, diskId, restorePointId })
+  return parsed.success ? parsed.data : undefined
+}
+
+export function pagePath(hash: string): string {
+  return join(folders.pages, hash.slice(0, 2), hash)
+}
+
+/** `2026-11-23T21:45:34.123Z` → `20261123T214534.123Z`: sorts by time and is a plain file name. */
+export function manifestFileName(takenAt: string, restorePointId: string): string {
+  return `${new Date(takenAt).toISOString().replaceAll(/[-:]/g, '')}-${restorePointId}.json`
+}
+
+export function manifestPath(vmId: string, takenAt: string, restorePointId: string): string {
+  return join(folders.manifests, vmId, manifestFileName(takenAt, restorePointId))
+}
+
+/** The restore point's id in a manifest's file name, or undefined for other files. */
+export function parseManifestFileName(name: string): string | undefined {
+  return /^\d{8}T\d{6}\.\d{3}Z-([0-9a-f-]{36})\.json$/.exec(name)?.[1]
+}

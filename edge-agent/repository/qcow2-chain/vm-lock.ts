@@ -1,0 +1,124 @@
+import { randomUUID } from 'node:crypto'
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { z } from 'zod'
+import { mayBeAlive, ownProcessIdentity, ProcessIdentity } from './process-identity.ts'
+import { folders } from './repository-layout.ts'
+
+const VmLockFile = z.strictObject({
+  version: z.literal(1),
+  vmId: z.uuid(),
+  /** What its holder is writing. */
+  restorePointId: z.uuid(),
+  /** Unique for each time the lock is taken. */
+  lockId: z.uuid(),
+  holder: ProcessIdentity,
+})
+type VmLockFile = z.infer<typeof VmLockFile>
+
+/** The right to write restore points of one VM. Disposing gives it back. */
+export interface VmLock extends AsyncDisposable {
+  readonly vmId: string
+}
+
+/**
+ * Takes the lock of a VM; that of a dead process is taken over.
+ * Rejects with `repository.locked` when its holder lives, or is on another machine.
+ */
+export async function takeVmLock(dir: string, vmId: string, restorePointId: string): Promise<VmLock> {
+  const locksDir = join(dir, folders.locks)
+  await mkdir(locksDir, { recursive: true, mode: 0o700 })
+  const lockId = randomUUID()
+  const content: VmLockFile = { version: 1, vmId, restorePointId, lockId, holder: await ownProcessIdentity() }
+  const path = join(locksDir, `${vmId}.lock`)
+  const ownPath = join(locksDir, `.${lockId}`)
+  await writeFile(ownPath, JSON.stringify(content), { mode: 0o600, flag: 'wx' })
+  try {
+    // link(2) fails where the name is there, and the name never shows a file that is half written.
+    if (!(await linkNew(ownPath, path))) {
+      await removeDeadLock(path, join(locksDir, `.stale-${lockId}`), vmId)
+      if (!(await linkNew(ownPath, path))) throw locked(vmId, 'another writer was faster')
+    }
+  } finally {
+    await rm(ownPath, { force: true })
+  }
+  return { vmId, [Symbol.asyncDispose]: async () => await releaseVmLock(path, lockId) }
+}
+
+/** What live writers are writing now: the restore points and VMs of their locks. */
+export async function listLiveLocks(dir: string): Promise<readonly { vmId: string; restorePointId: string }[]> {
+  const locksDir = join(dir, folders.locks)
+  const live: VmLockFile[] = []
+  for (const name of await namesIn(locksDir)) {
+    if (!name.endsWith('.lock')) continue
+    const lock = await readLock(join(locksDir, name))
+    if (lock !== undefined && (await mayBeAlive(lock.holder))) live.push(lock)
+  }
+  return live
+}
+
+async function removeDeadLock(path: string, stalePath: string, vmId: string): Promise<void> {
+  const seen = await readLock(path)
+  if (seen === undefined) return
+  if (await mayBeAlive(seen.holder)) {
+    throw locked(vmId, `process ${seen.holder.pid} on ${seen.holder.host} writes restore point ${seen.restorePointId}`)
+  }
+  // Another process may have taken it over meanwhile: what was moved away must be what was seen.
+  await rename(path, stalePath)
+  const moved = await readLock(stalePath)
+  if (moved !== undefined && moved.lockId !== seen.lockId) await linkNew(stalePath, path)
+  await rm(stalePath, { force: true })
+}
+
+async function releaseVmLock(path: string, lockId: string): Promise<void> {
+  const lock = await readLock(path)
+  if (lock?.lockId === lockId) await rm(path, { force: true })
+}
+
+/** Undefined where it is gone. A lock is written whole before it has its name: one that cannot be read is damaged. */
+async function readLock(path: string): Promise<VmLockFile | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+  try {
+    return VmLockFile.parse(JSON.parse(text))
+  } catch (error) {
+    throw new PlatformError('repository.io_failed', `the lock ${path} cannot be read; remove it when no agent writes`, {
+      cause: error,
+    })
+  }
+}
+
+async function linkNew(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to)
+    return true
+  } catch (error) {
+    if (isCode(error, 'EEXIST')) return false
+    throw error
+  }
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir)
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return []
+    throw error
+  }
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
+
+function locked(vmId: string, why: string): PlatformError {
+  return new PlatformError('repository.locked', `VM ${vmId} is being written to this repository: ${why}`, {
+    details: { vmId },
+  })
+}

@@ -1,0 +1,31 @@
+import type { BlockSink } from '../block/block-sink.ts'
+import type { BlockSource } from '../block/block-source.ts'
+import { withRepositoryErrors } from './repository-errors.ts'
+
+/** A sink whose errors are the repository's. It owns `sink`. */
+export function repositorySink(sink: BlockSink, name: string): BlockSink {
+  const what = `writing ${name}`
+  return {
+    sizeBytes: sink.sizeBytes,
+    ...(sink.endpoint === undefined ? {} : { endpoint: sink.endpoint }),
+    write: async (offsetBytes, bytes, options) =>
+      await withRepositoryErrors(what, async () => await sink.write(offsetBytes, bytes, options)),
+    writeZeroes: async (offsetBytes, lengthBytes, options) =>
+      await withRepositoryErrors(what, async () => await sink.writeZeroes(offsetBytes, lengthBytes, options)),
+    flush: async (options) => await withRepositoryErrors(what, async () => await sink.flush(options)),
+    [Symbol.asyncDispose]: async () => await sink[Symbol.asyncDispose](),
+  }
+}
+
+/** A source whose read errors are the repository's. It owns `source`. */
+export function repositorySource(source: BlockSource, name: string): BlockSource {
+  const what = `reading ${name}`
+  return {
+    sizeBytes: source.sizeBytes,
+    ...(source.endpoint === undefined ? {} : { endpoint: source.endpoint }),
+    extents: (range, options) => source.extents(range, options),
+    read: async (offsetBytes, into, options) =>
+      await withRepositoryErrors(what, async () => await source.read(offsetBytes, into, options)),
+    [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
+  }
+}
