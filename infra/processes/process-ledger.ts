@@ -35,8 +35,12 @@ export class ProcessLedger {
     await rm(this.#file(name), { force: true })
   }
 
-  /** Ends every recorded process that still lives and forgets all. Returns the names of those that lived. */
-  async endLeftovers(options: { signal: AbortSignal }): Promise<string[]> {
+  /**
+   * Ends every recorded process that still lives and forgets all. Returns the names of those that lived.
+   *
+   * @param options timeoutMs: how long each has to end by itself before it is killed
+   */
+  async endLeftovers(options: { signal: AbortSignal; timeoutMs?: number }): Promise<string[]> {
     const ended: string[] = []
     for (const file of await readdir(this.#directory).catch(() => [])) {
       if (!file.endsWith('.json')) continue
@@ -44,7 +48,7 @@ export class ProcessLedger {
       const entry = Entry.safeParse(parseJson(await readFile(path.join(this.#directory, file), 'utf8')))
       if (entry.success && isAlive(entry.data)) {
         ended.push(name)
-        await endProcess(entry.data, entry.data.stopSignal, { ...options, timeoutMs: LEFTOVER_STOP_MS })
+        await endProcess(entry.data, entry.data.stopSignal, { timeoutMs: LEFTOVER_STOP_MS, ...options })
       }
       await this.forget(name)
     }

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { ManagedProcess, type ProcessSpec, type UnexpectedEnd } from '../processes/managed-process.ts'
@@ -203,6 +204,7 @@ class StackBuilder {
       })
     }
     for (const name of STOP_ORDER) await this.processes[name]?.stop()
+    await rm(this.#paths.runtimeDir, { recursive: true, force: true }) // sockets that nobody listens on any more
   }
 
   async #start(name: StackProcessName, spec: ProcessSpec, signal: AbortSignal): Promise<void> {
