@@ -67,7 +67,9 @@ function LatestRow({ point }: { point: RestorePointView }) {
         </span>
       </Cell>
       <Cell>{consistencyWord[point.consistency]}</Cell>
-      <Cell className="text-right whitespace-nowrap">{formatByteSize(sums.readBytes)}</Cell>
+      <Cell data-label="Read" className="text-right whitespace-nowrap">
+        {formatByteSize(sums.readBytes)}
+      </Cell>
       <Cell>
         <VerificationState point={point} />
       </Cell>

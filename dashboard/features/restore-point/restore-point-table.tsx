@@ -87,8 +87,12 @@ function RestorePointRow({
           </button>
         </Tooltip>
       </Cell>
-      <Cell className="text-right whitespace-nowrap">{formatByteSize(sums.readBytes)}</Cell>
-      <Cell className="text-right whitespace-nowrap">{formatByteSize(sums.storedBytes)}</Cell>
+      <Cell data-label="Read" className="text-right whitespace-nowrap">
+        {formatByteSize(sums.readBytes)}
+      </Cell>
+      <Cell data-label="Stored" className="text-right whitespace-nowrap">
+        {formatByteSize(sums.storedBytes)}
+      </Cell>
       <Cell className="whitespace-nowrap">
         <VerificationState point={point} />
       </Cell>

@@ -27,14 +27,18 @@ export function AgentTable({ agents }: { agents: readonly Agent[] }) {
             <Cell>
               <AgentPresence presence={agent.presence} />
             </Cell>
-            <Cell className="whitespace-nowrap">
+            <Cell data-label="Seen" className="whitespace-nowrap">
               {agent.lastSeenAt === null ? 'Never' : <TimeAgo at={agent.lastSeenAt} />}
             </Cell>
-            <Cell className="font-mono text-xs">{agent.agentVersion}</Cell>
-            <Cell className="whitespace-nowrap">
+            <Cell data-label="Version" className="font-mono text-xs">
+              {agent.agentVersion}
+            </Cell>
+            <Cell data-label="Enrolled" className="whitespace-nowrap">
               <TimeAgo at={agent.enrolledAt} />
             </Cell>
-            <Cell className="whitespace-nowrap text-ink-muted">{clockWords(agent.clockOffsetMs)}</Cell>
+            <Cell data-label="Clock" className="whitespace-nowrap text-ink-muted">
+              {clockWords(agent.clockOffsetMs)}
+            </Cell>
             <Cell>
               <div className="flex justify-end">
                 <RefreshInventoryButton agent={agent} />

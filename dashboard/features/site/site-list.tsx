@@ -74,8 +74,12 @@ function SiteTable({ sites }: { sites: readonly Site[] }) {
                 </ul>
               )}
             </Cell>
-            <Cell className="text-right">{site.vmCount}</Cell>
-            <Cell className="text-right">{site.protectedVmCount}</Cell>
+            <Cell data-label="VMs" className="text-right">
+              {site.vmCount}
+            </Cell>
+            <Cell data-label="Protected" className="text-right">
+              {site.protectedVmCount}
+            </Cell>
             <Cell className="text-ink-muted">{site.timeZone}</Cell>
           </Row>
         ))}
