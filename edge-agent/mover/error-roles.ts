@@ -1,0 +1,63 @@
+import type { BlockSink } from '../block/block-sink.ts'
+import type { BlockSource } from '../block/block-source.ts'
+import type { DiskRole } from './mover-task.ts'
+
+/** Remembers which disk of a copy an error came from. */
+export class ErrorRoles {
+  readonly #roles = new WeakMap<object, DiskRole>()
+
+  of(error: unknown): DiskRole | undefined {
+    return typeof error === 'object' && error !== null ? this.#roles.get(error) : undefined
+  }
+
+  /** Runs a call to that disk; what it rejects with is remembered, the first time. */
+  async note<T>(role: DiskRole, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const isNew = typeof error === 'object' && error !== null && !this.#roles.has(error)
+      if (isNew) this.#roles.set(error, role)
+      throw error
+    }
+  }
+
+  /** The same source; it owns `source`. */
+  ofSource(role: DiskRole, source: BlockSource): BlockSource {
+    const note = async <T>(work: () => Promise<T>): Promise<T> => await this.note(role, work)
+    return {
+      sizeBytes: source.sizeBytes,
+      async *extents(range, options) {
+        const extents = source.extents(range, options)[Symbol.asyncIterator]()
+        try {
+          for (;;) {
+            const next = await note(async () => await extents.next())
+            if (next.done === true) return
+            yield next.value
+          }
+        } finally {
+          await extents.return?.()
+        }
+      },
+      read: async (offsetBytes, into, options) => {
+        await note(async () => await source.read(offsetBytes, into, options))
+      },
+      [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
+    }
+  }
+
+  /** The same sink; it owns `sink`. */
+  ofSink(role: DiskRole, sink: BlockSink): BlockSink {
+    const note = async (work: () => Promise<void>): Promise<void> => await this.note(role, work)
+    return {
+      sizeBytes: sink.sizeBytes,
+      write: async (offsetBytes, bytes, options) => {
+        await note(async () => await sink.write(offsetBytes, bytes, options))
+      },
+      writeZeroes: async (offsetBytes, lengthBytes, options) => {
+        await note(async () => await sink.writeZeroes(offsetBytes, lengthBytes, options))
+      },
+      flush: async (options) => await note(async () => await sink.flush(options)),
+      [Symbol.asyncDispose]: async () => await sink[Symbol.asyncDispose](),
+    }
+  }
+}
