@@ -1,0 +1,315 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { connectApi } from '@sendense/cli/api/api-client.ts'
+import {
+  connectTestAgent,
+  createTestIdentity,
+  enrolmentRequestOf,
+  enrolOverHttp,
+  type TestAgent,
+} from '@sendense/cloud/testing/test-agent.ts'
+import { startTestCloud, type TestCloud } from '@sendense/cloud/testing/test-cloud.ts'
+import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
+import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
+import type { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
+import { JobDetailView, JobView, LiveEvent, VmView } from '@sendense/shared/contracts/api/protection-api.ts'
+import { SessionView } from '@sendense/shared/contracts/api/session-api.ts'
+import type { CloudMessage } from '@sendense/shared/contracts/cloud-message.ts'
+import type { JobReport } from '@sendense/shared/contracts/job.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { type CommandEnd, type CommandOptions, SendenseCommand } from '../harness/sendense-command.ts'
+
+let homeDir: string
+let cloud: TestCloud
+let agent: TestAgent
+let sendense: SendenseCommand
+let nextEvent = 1
+
+const vm = {
+  vmId: randomUUID(),
+  platform: 'kvm' as const,
+  platformRef: 'web-1',
+  name: 'web-1',
+  powerState: 'running' as const,
+  guestAgent: true,
+  memoryBytes: 1024 ** 3,
+  cpuCount: 2,
+  disks: [{ diskId: 'disk0', sizeBytes: 10 * 1024 ** 3, changeTracking: true }],
+}
+const repositoryId = randomUUID()
+const now = () => new Date().toISOString()
+
+beforeAll(async () => {
+  homeDir = await mkdtemp(path.join(tmpdir(), 'sendense-home-'))
+  cloud = await startTestCloud()
+  sendense = new SendenseCommand({ homeDir, url: cloud.origin })
+  agent = await enrolAgent()
+  await report({
+    type: 'inventory-reported',
+    inventory: {
+      takenAt: now(),
+      hostname: 'host-1',
+      agentVersion: '0.1.0',
+      vms: [vm, { ...vm, vmId: randomUUID(), name: 'twin' }, { ...vm, vmId: randomUUID(), name: 'twin' }],
+      repositories: [
+        { repositoryId, name: 'local', kind: 'qcow2-chain', location: '/srv', state: 'ready', checkedAt: now() },
+      ],
+    },
+  })
+  const login = await run(['login', '--email', cloud.demo.ownerEmail, '--password-stdin'], { input: cloud.password })
+  if (login.exitCode !== 0) throw new Error(login.stderr)
+  const shown = async () => (await run(['vms'])).stdout.includes('web-1')
+  await waitUntil('the inventory to arrive', shown, { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 })
+})
+afterAll(async () => {
+  await agent?.[Symbol.asyncDispose]()
+  await cloud?.[Symbol.asyncDispose]()
+  await rm(homeDir, { recursive: true, force: true })
+})
+
+async function enrolAgent(): Promise<TestAgent> {
+  await using anonymous = connectApi({ url: cloud.origin, signal: AbortSignal.timeout(20_000) })
+  const credentials = { email: cloud.demo.ownerEmail, password: cloud.password }
+  const { token } = await anonymous.api.session.logIn.mutate(credentials)
+  await using owner = connectApi({ url: cloud.origin, token, signal: AbortSignal.timeout(20_000) })
+  const enrolment = await owner.api.agent.createEnrolmentToken.mutate({ siteId: cloud.demo.siteId })
+  const identity = await createTestIdentity()
+  const answer = await enrolOverHttp(cloud.origin, enrolmentRequestOf(identity, enrolment.token))
+  return await connectTestAgent(identity, answer, cloud.broker.url)
+}
+
+async function report(event: AgentEvent): Promise<void> {
+  await agent.sendEvents(nextEvent, [event])
+  nextEvent += 1
+}
+
+async function reportJob(jobId: string, revision: number, changes: Partial<JobReport>): Promise<void> {
+  const facts = { kind: 'backup' as const, vmId: vm.vmId, queuedAt: now(), attempt: 1, log: [] }
+  await report({ type: 'job-reported', job: { jobId, state: 'running', revision, ...facts, ...changes } })
+}
+
+async function run(args: readonly string[], options?: CommandOptions): Promise<CommandEnd> {
+  return await sendense.run(args, { timeoutMs: 30_000, ...options })
+}
+
+async function json<T>(schema: z.ZodType<T>, ...args: string[]): Promise<T> {
+  const end = await run([...args, '--json'])
+  if (end.exitCode !== 0) throw new Error(`${args.join(' ')}: ${end.stderr}`)
+  return schema.parse(JSON.parse(end.stdout))
+}
+
+/** What the agent was told to do in a job. */
+async function orderOf(jobId: string): Promise<CommandPayload> {
+  const isOrder = (message: CloudMessage): message is CommandPayload =>
+    message.kind === 'command' && message.command.type === 'backup-vm' && message.command.jobId === jobId
+  return await agent.waitFor(isOrder)
+}
+
+async function runningBackup(): Promise<JobView> {
+  const job = await json(JobView, 'backup', 'web-1')
+  await orderOf(job.jobId)
+  await reportJob(job.jobId, 1, { state: 'running', startedAt: now() })
+  return job
+}
+
+describe('session', () => {
+  test('says who is logged in', async () => {
+    const session = await json(SessionView, 'whoami')
+    expect(session).toMatchObject({ email: cloud.demo.ownerEmail, role: 'owner' })
+  })
+
+  test('a wrong password ends with 3 and leaves the session as it was', async () => {
+    const args = ['login', '--email', cloud.demo.ownerEmail, '--password-stdin']
+    expect(await run(args, { input: 'wrong' })).toMatchObject({
+      exitCode: 3,
+      stdout: '',
+      stderr: expect.stringContaining('code: identity.credentials_invalid') as string,
+    })
+    expect((await run(['whoami'])).exitCode).toBe(0)
+  })
+
+  test('the token goes to no other origin', async () => {
+    const seen: (string | undefined)[] = []
+    const stranger = createServer((request, response) => {
+      seen.push(request.headers.authorization)
+      response.writeHead(401).end()
+    })
+    const { promise, resolve } = Promise.withResolvers<void>()
+    stranger.listen(0, '127.0.0.1', resolve)
+    await promise
+    const url = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}`
+    const end = await run(['vms', '--url', url])
+    stranger.close()
+    expect(end).toMatchObject({ exitCode: 3, stderr: expect.stringContaining('not logged in at') as string })
+    expect(seen).toEqual([])
+  })
+
+  test('nobody there ends with 5', async () => {
+    const end = await run(['vms'], { environment: { SENDENSE_URL: 'http://127.0.0.1:9', SENDENSE_TOKEN: 'any' } })
+    expect(end).toMatchObject({ exitCode: 5, stderr: expect.stringContaining('code: cloud.unreachable') as string })
+  })
+
+  test('after log-out nothing works any more, with 3', async () => {
+    const other = new SendenseCommand({ homeDir: path.join(homeDir, 'other'), url: cloud.origin })
+    const args = ['login', '--email', cloud.demo.ownerEmail, '--password-stdin', '--json']
+    expect((await other.run(args, { input: cloud.password })).exitCode).toBe(0)
+    expect((await other.run(['logout'])).exitCode).toBe(0)
+    expect((await other.run(['whoami'])).exitCode).toBe(3)
+  })
+})
+
+describe('what is there', () => {
+  test.each(['sites', 'agents', 'vms', 'repositories', 'restore-points', 'jobs'])(
+    '%s lists, for people and programs',
+    async (name) => {
+      expect(await run([name])).toMatchObject({
+        exitCode: 0,
+        stderr: '',
+        stdout: expect.stringMatching(/\S\n$/) as string,
+      })
+      expect(await json(z.array(z.unknown()), name)).toBeInstanceOf(Array)
+    },
+  )
+
+  test('a VM is shown by its name and by its id', async () => {
+    const shown = await json(VmView, 'vm', 'web-1')
+    expect(shown.vmId).toBe(vm.vmId)
+    expect(await json(VmView, 'vm', vm.vmId)).toEqual(shown)
+  })
+
+  test('an unknown name ends with 4, an ambiguous one with 2 and the choice', async () => {
+    expect((await run(['backup', 'nobody'])).exitCode).toBe(4)
+    const twins = await run(['backup', 'twin'])
+    expect(twins.exitCode).toBe(2)
+    expect(twins.stderr.match(/[0-9a-f-]{36} {2}twin at /g)).toHaveLength(2)
+  })
+
+  test('jobs that are not there, ids that are none, states and options nobody knows', async () => {
+    expect((await run(['job', randomUUID()])).exitCode).toBe(4)
+    expect((await run(['job', 'first'])).exitCode).toBe(2)
+    expect((await run(['jobs', '--state', 'sleeping'])).exitCode).toBe(2)
+    expect((await run(['jobs', '--limit', '0'])).exitCode).toBe(2)
+    expect((await run(['jobs', '--nonsense'])).exitCode).toBe(2)
+    expect((await run(['restore', 'latest', '--name', 'copy'])).exitCode).toBe(2)
+    expect((await run(['restore', 'latest', '--vm', 'web-1', '--name', 'copy'])).exitCode).toBe(4)
+    expect((await run(['restore', randomUUID(), '--name', '../copy'])).exitCode).toBe(2)
+    expect((await run(['verify', randomUUID()])).exitCode).toBe(4)
+  })
+})
+
+describe('a job', () => {
+  test('that succeeds is waited for, with progress on stderr and its end on stdout', async () => {
+    const waiting = run(['backup', 'web-1', '--wait', '--full', '--no-quiesce'])
+    const findJob = async () => (await json(z.array(JobView), 'jobs', '--state', 'queued'))[0]
+    const limits = { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 }
+    const { jobId } = await waitUntil('the job', findJob, limits)
+    const { command } = await orderOf(jobId)
+    expect(command).toMatchObject({ type: 'backup-vm', mode: 'full', quiesce: false, vmId: vm.vmId, repositoryId })
+    await reportJob(jobId, 1, { state: 'running', startedAt: now() })
+    const facts = {
+      sizeBytes: 10,
+      mode: 'full',
+      reason: 'FULL_FIRST',
+      readBytes: 3 * 1024 ** 2,
+      writtenBytes: 5,
+    } as const
+    const disk = { diskId: 'disk0', zeroedBytes: 0, storedBytes: 5, ...facts }
+    const restorePointId = randomUUID()
+    const point = {
+      restorePointId,
+      vmId: vm.vmId,
+      vmName: vm.name,
+      repositoryId,
+      jobId,
+      takenAt: now(),
+      sealedAt: now(),
+    }
+    const sealed = { ...point, consistency: 'crash' as const, manifestHash: '0'.repeat(64), disks: [disk] }
+    await report({ type: 'restore-point-sealed', restorePoint: sealed })
+    const result = { kind: 'backup', restorePointId, readBytes: 3 * 1024 ** 2, storedBytes: 5 } as const
+    await reportJob(jobId, 2, { state: 'succeeded', startedAt: now(), endedAt: now(), result })
+
+    const end = await waiting
+    expect(end.exitCode).toBe(0)
+    expect(end.stderr).toContain(`job ${jobId}`)
+    expect(end.stdout).toContain('backup of web-1: succeeded')
+    expect(end.stdout).toContain('disk0: full: First backup of this disk')
+    expect(await json(z.array(JobView), 'jobs', '--vm', 'web-1', '--limit', '1')).toMatchObject([{ jobId, result }])
+  })
+
+  test('that fails ends the watching with 1, and says why', async () => {
+    const { jobId } = await runningBackup()
+    const watching = run(['watch', jobId])
+    const error = { code: 'repository.no_space', message: 'no room for web-1', advice: 'Free space.', details: {} }
+    await reportJob(jobId, 2, { state: 'failed', startedAt: now(), endedAt: now(), error })
+    const end = await watching
+    expect(end.exitCode).toBe(1)
+    expect(end.stdout).toMatch(/backup of web-1: failed in .*, no room for web-1 \(repository.no_space\)/)
+    expect((await run(['job', jobId])).stdout).toContain('Free space.')
+  })
+
+  test('watched as JSON is one object a line, the last one at its end; progress comes by the live stream', async () => {
+    const { jobId } = await runningBackup()
+    const watching = run(['watch', jobId, '--json'])
+    const progress = { jobId, phase: 'copy', sentence: 'Copying disk0', doneBytes: 1, totalBytes: 2, bytesPerSecond: 1 }
+    const send = async () => {
+      const jobs = [{ ...progress, at: now() }]
+      const topic = `sd/v1/a/${agent.agentId}/rt`
+      await agent.send({ kind: 'progress', version: 1, agentId: agent.agentId, jobs }, { topic })
+    }
+    // It subscribes at some time of its own: progress goes on until then.
+    const sending = setInterval(() => void send(), 100)
+    const limits = { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 }
+    await waitUntil('progress', async () => (await json(JobDetailView, 'job', jobId)).progress?.doneBytes === 1, limits)
+    clearInterval(sending)
+    await reportJob(jobId, 2, { state: 'cancelled', startedAt: now(), endedAt: now() })
+    const end = await watching
+    const lines = end.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JobDetailView.parse(JSON.parse(line)))
+    expect(end.exitCode).toBe(1)
+    expect(lines.at(-1)?.state).toBe('cancelled')
+    expect(lines.some((line) => line.progress?.doneBytes === 1)).toBe(true)
+  })
+
+  test('everything is told as it happens, as JSON lines, until Ctrl-C, which ends with 130', async () => {
+    const stop = new AbortController()
+    let told = ''
+    const watching = run(['watch', '--json'], { interrupt: stop.signal, onOutput: (piece) => (told += piece) })
+    const { jobId } = await runningBackup()
+    const isTold = async () => {
+      // It subscribes at some time of its own: something goes on happening until then.
+      await reportJob(jobId, nextEvent, { state: 'running', startedAt: now() })
+      return told.includes(`"jobId":"${jobId}","vmId":"${vm.vmId}","state":"running"`)
+    }
+    await waitUntil('the stream to tell', isTold, { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 })
+    stop.abort()
+    expect((await watching).exitCode).toBe(130)
+    const events = told
+      .trim()
+      .split('\n')
+      .map((line) => LiveEvent.parse(JSON.parse(line)))
+    expect(events).toContainEqual({ type: 'job-changed', jobId, vmId: vm.vmId, state: 'running' })
+    await reportJob(jobId, nextEvent, { state: 'cancelled', startedAt: now(), endedAt: now() })
+  })
+
+  test('a second backup of a VM is refused with 6 while one runs; the first can be cancelled', async () => {
+    const { jobId } = await runningBackup()
+    const second = await run(['backup', 'web-1'])
+    expect(second).toMatchObject({
+      exitCode: 6,
+      stderr: expect.stringContaining('code: job.already_running') as string,
+    })
+    expect((await run(['cancel', jobId])).exitCode).toBe(0)
+    await reportJob(jobId, 2, { state: 'cancelled', startedAt: now(), endedAt: now() })
+    const limits = { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 }
+    await waitUntil('its end', async () => (await json(JobDetailView, 'job', jobId)).state === 'cancelled', limits)
+    expect((await run(['cancel', jobId])).exitCode).toBe(6)
+  })
+})
