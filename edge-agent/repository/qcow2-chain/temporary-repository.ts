@@ -1,0 +1,42 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from '@sendense/shared/runtime/clock.ts'
+import { generateSigningKey } from '@sendense/shared/runtime/signing.ts'
+import type { CallOptions } from '../../block/block-source.ts'
+import type { Repository } from '../repository.ts'
+import { openQcow2Repository, type Qcow2RepositoryOptions } from './qcow2-repository.ts'
+import { createQcow2Repository } from './repository-descriptor.ts'
+
+/** A repository of its own in a temporary directory, for tests. Disposing removes it. */
+export interface TemporaryRepository extends AsyncDisposable {
+  readonly dir: string
+  readonly options: Qcow2RepositoryOptions
+  open(options?: Partial<Qcow2RepositoryOptions>): Promise<Repository>
+}
+
+export async function makeTemporaryRepository(
+  call: CallOptions,
+  place: { readonly dir?: string; readonly chunkSizeBytes?: number } = {},
+): Promise<TemporaryRepository> {
+  const root = await mkdtemp(join(tmpdir(), 'sd-'))
+  const dir = place.dir ?? join(root, 'repository')
+  const repositoryId = randomUUID()
+  await createQcow2Repository({ dir, repositoryId, chunkSizeBytes: place.chunkSizeBytes ?? 64 * 1024 }, call)
+  const options: Qcow2RepositoryOptions = {
+    dir,
+    expectedRepositoryId: repositoryId,
+    idKey: randomBytes(32),
+    signingKey: generateSigningKey(),
+    trustedPublicKeys: [],
+    runtimeDir: join(root, 'run'),
+    clock: systemClock,
+  }
+  return {
+    dir,
+    options,
+    open: async (others = {}) => await openQcow2Repository({ ...options, ...others }, call),
+    [Symbol.asyncDispose]: async () => await rm(root, { recursive: true, force: true }),
+  }
+}
