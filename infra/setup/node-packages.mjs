@@ -10,13 +10,44 @@ export async function ensureNodePackages() {
   if (!isInstalled()) {
     say('installing npm packages')
     const npm = process.env['npm_execpath']
+    requireLockInStep()
+    // Exactly what the lock file says, and the lock file stays as it is. Not `npm ci`: it refuses a lock file without the
+    // optional packages of other systems, which npm leaves out when the registry in use did not have them.
     // Install scripts stay off whatever npm's version thinks of them; the one that is needed runs below.
-    const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+    const args = ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
     if (npm !== undefined && /\.c?js$/.test(npm)) await run(process.execPath, [npm, ...args])
     else await run('npm', args)
-    if (!isInstalled()) throw new SetupError('npm ci ended well, but node_modules is not what package-lock.json says.')
+    if (!isInstalled())
+      throw new SetupError('npm install ended well, but node_modules is not what package-lock.json says.')
   }
   await linkPostgresLibraries()
+}
+
+/** `npm install` would quietly resolve what the lock file does not know yet: then versions would depend on the day. */
+function requireLockInStep() {
+  const lock = readLock(path.join(checkoutDir, 'package-lock.json')) ?? {}
+  const root = readManifest('')
+  for (const workspace of ['', ...root.workspaces]) {
+    const manifest = readManifest(workspace)
+    for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies']) {
+      const inStep = JSON.stringify(sorted(manifest[kind])) === JSON.stringify(sorted(lock[workspace]?.[kind]))
+      if (!inStep) {
+        throw new SetupError(
+          `package-lock.json does not have the ${kind} of ${workspace || 'the root'}: run npm install, commit it.`,
+        )
+      }
+    }
+  }
+}
+
+/** @param {string} workspace */
+function readManifest(workspace) {
+  return JSON.parse(readFileSync(path.join(checkoutDir, workspace, 'package.json'), 'utf8'))
+}
+
+/** @param {Record<string, string> | undefined} versions */
+function sorted(versions = {}) {
+  return Object.entries(versions).toSorted(([one], [other]) => (one < other ? -1 : 1))
 }
 
 /** npm keeps a record of what it installed in node_modules/.package-lock.json: compared package by package. */
