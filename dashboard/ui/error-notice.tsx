@@ -2,6 +2,7 @@ import type { ErrorReport } from '@sendense/shared/contracts/error-report.ts'
 import { CircleAlert, RotateCw } from 'lucide-react'
 import type { z } from 'zod'
 import { errorReportOf } from '../lib/api-error.ts'
+import { asSentence } from '../lib/as-sentence.ts'
 import { classNames } from '../lib/class-names.ts'
 import { Button } from './button.tsx'
 
@@ -29,7 +30,7 @@ export function ErrorNotice({ error, report, onRetry, className }: ErrorNoticePr
     >
       <CircleAlert aria-hidden className="mt-0.5 size-4.5 shrink-0 text-danger" />
       <div className="min-w-0 flex-1 space-y-1">
-        <p className="font-medium wrap-anywhere">{message}</p>
+        <p className="font-medium wrap-anywhere">{asSentence(message)}</p>
         <p className="text-sm text-ink-muted">{advice}</p>
         <p className="font-mono text-xs text-ink-muted">{code}</p>
       </div>

@@ -1,4 +1,5 @@
 import type { JobLogEntry } from '@sendense/shared/contracts/job.ts'
+import { asSentence } from '../../lib/as-sentence.ts'
 import { classNames } from '../../lib/class-names.ts'
 import { formatDateTime, formatTimeOfDay } from '../../lib/relative-time.ts'
 
@@ -24,7 +25,7 @@ export function JobLog({ entries }: { entries: readonly JobLogEntry[] }) {
           <span className="w-20 shrink-0 truncate text-ink-muted">{entry.step}</span>
           <span className={classNames('min-w-0 wrap-anywhere', levelStyle[entry.level])}>
             {entry.level === 'info' ? null : <span className="font-medium capitalize">{entry.level}: </span>}
-            {entry.sentence}
+            {asSentence(entry.sentence)}
           </span>
         </li>
       ))}

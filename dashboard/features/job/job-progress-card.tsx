@@ -2,6 +2,7 @@
 
 import type { JobView } from '@sendense/shared/contracts/api/protection-api.ts'
 import Link from 'next/link'
+import { asSentence } from '../../lib/as-sentence.ts'
 import { Card } from '../../ui/card.tsx'
 import { ProgressBar } from '../../ui/progress-bar.tsx'
 import { TimeAgo } from '../../ui/time-ago.tsx'
@@ -54,7 +55,9 @@ function JobTransfer({ job }: { job: JobView }) {
   return (
     <div className="mt-3">
       <div className="mb-2 flex items-baseline justify-between gap-4">
-        <p className="text-sm">{progress?.sentence ?? 'The agent has started; its first report is on the way.'}</p>
+        <p className="text-sm">
+          {asSentence(progress?.sentence ?? 'The agent has started; its first report is on the way.')}
+        </p>
         {percent === null ? null : <span className="text-lg font-semibold">{Math.floor(percent)} %</span>}
       </div>
       <ProgressBar label={`${jobKindWord[job.kind]} of ${job.vmName}`} percent={percent} className="h-2" />

@@ -3,6 +3,7 @@ import type { JobKind } from '@sendense/shared/contracts/job.ts'
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
 import type { CommandState } from '@sendense/shared/domain/command-state.ts'
 import type { JobState } from '@sendense/shared/domain/job-state.ts'
+import { asSentence } from '../../lib/as-sentence.ts'
 import type { BadgeTone } from '../../ui/badge.tsx'
 
 export const jobKindWord: { readonly [K in JobKind]: string } = {
@@ -45,7 +46,7 @@ export const waitingSentence: { readonly [S in CommandState]: string } = {
 
 /** What a job brought, in a few words for a table; null while it has not ended or brought nothing. */
 export function jobOutcome(job: Pick<JobView, 'result' | 'error'>): string | null {
-  if (job.error !== null) return job.error.message
+  if (job.error !== null) return asSentence(job.error.message)
   const { result } = job
   switch (result?.kind) {
     case undefined:

@@ -5,7 +5,7 @@ import type {
   VmView,
 } from '@sendense/shared/contracts/api/protection-api.ts'
 import type { BadgeTone } from '../../ui/badge.tsx'
-import { jobKindWord } from '../job/job-words.ts'
+import { jobKindWord, jobOutcome } from '../job/job-words.ts'
 import { repositoryState } from '../repository/repository-words.ts'
 import { presenceWords, type Agent } from '../site/presence-words.ts'
 
@@ -95,7 +95,7 @@ function failureAttention(job: JobView): Attention {
     key: job.jobId,
     tone: 'danger',
     title: `${jobKindWord[job.kind]} of ${job.vmName} failed`,
-    note: job.error?.message ?? '',
+    note: jobOutcome(job) ?? '',
     href: `/jobs/${job.jobId}`,
     at: job.endedAt,
   }

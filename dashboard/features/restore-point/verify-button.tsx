@@ -2,16 +2,13 @@
 
 import type { RestorePointView } from '@sendense/shared/contracts/api/protection-api.ts'
 import { useMutation, useQueryClient } from '@tanstack/react-query'
-import { toast } from 'sonner'
-import { errorReportOf } from '../../lib/api-error.ts'
 import { randomId } from '../../lib/random-id.ts'
 import { useTRPC } from '../../lib/trpc.ts'
 import { Button } from '../../ui/button.tsx'
+import { toastError } from '../../ui/toast-error.ts'
 import { useActiveJobs } from '../job/use-active-jobs.ts'
 import { useWatchedJobs } from '../job/watched-jobs.ts'
 import { usePermission } from '../session/session-context.ts'
-
-const FAILURE_SHOWN_MS = 15_000
 
 /** Reads the whole restore point back on the agent and compares it with its manifest. */
 export function VerifyButton({ point }: { point: RestorePointView }) {
@@ -28,10 +25,7 @@ export function VerifyButton({ point }: { point: RestorePointView }) {
         watch(job.jobId)
         await queryClient.invalidateQueries(api.job.pathFilter())
       },
-      onError: (error) => {
-        const { message, advice, code } = errorReportOf(error)
-        toast.error(message, { description: `${advice} (${code})`, duration: FAILURE_SHOWN_MS })
-      },
+      onError: toastError,
     }),
   )
   if (!permitted) return null

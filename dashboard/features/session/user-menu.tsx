@@ -4,8 +4,6 @@ import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { ChevronsUpDown, LogOut } from 'lucide-react'
 import { useRouter } from 'next/navigation'
 import { useState } from 'react'
-import { toast } from 'sonner'
-import { errorReportOf } from '../../lib/api-error.ts'
 import { applyTheme, currentTheme, parseTheme, themes, type Theme } from '../../lib/theme.ts'
 import { useTRPC } from '../../lib/trpc.ts'
 import {
@@ -18,6 +16,7 @@ import {
   MenuSeparator,
   MenuTrigger,
 } from '../../ui/menu.tsx'
+import { toastError } from '../../ui/toast-error.ts'
 import { useSession } from './session-context.ts'
 
 const themeWord: { readonly [T in Theme]: string } = { system: 'As the system', light: 'Light', dark: 'Dark' }
@@ -82,10 +81,7 @@ function useLogOut(): () => void {
         router.replace('/login')
         queryClient.clear()
       },
-      onError: (error) => {
-        const { message, advice } = errorReportOf(error)
-        toast.error(message, { description: advice })
-      },
+      onError: toastError,
     }),
   )
   return () => logOut.mutate()

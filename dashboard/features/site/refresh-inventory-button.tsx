@@ -3,9 +3,9 @@
 import { useMutation } from '@tanstack/react-query'
 import { RefreshCw } from 'lucide-react'
 import { toast } from 'sonner'
-import { errorReportOf } from '../../lib/api-error.ts'
 import { useTRPC } from '../../lib/trpc.ts'
 import { Button } from '../../ui/button.tsx'
+import { toastError } from '../../ui/toast-error.ts'
 import { usePermission } from '../session/session-context.ts'
 import type { Agent } from './presence-words.ts'
 
@@ -23,10 +23,7 @@ export function RefreshInventoryButton({ agent }: { agent: Agent }) {
               : 'It is not online: the order waits for it.',
         })
       },
-      onError: (error) => {
-        const { message, advice, code } = errorReportOf(error)
-        toast.error(message, { description: `${advice} (${code})` })
-      },
+      onError: toastError,
     }),
   )
   if (!permitted) return null

@@ -1,12 +1,9 @@
 'use client'
 
 import { useMutation, useQueryClient } from '@tanstack/react-query'
-import { toast } from 'sonner'
-import { errorReportOf } from '../../lib/api-error.ts'
 import { useTRPC } from '../../lib/trpc.ts'
+import { toastError } from '../../ui/toast-error.ts'
 import { useWatchedJobs } from '../job/watched-jobs.ts'
-
-const FAILURE_SHOWN_MS = 15_000
 
 /** Starts a backup; its job appears in the lists at once and its end is announced. A refusal is told in a message. */
 export function useStartBackup() {
@@ -22,10 +19,7 @@ export function useStartBackup() {
           queryClient.invalidateQueries(api.vm.pathFilter()),
         ])
       },
-      onError: (error) => {
-        const { message, advice, code } = errorReportOf(error)
-        toast.error(message, { description: `${advice} (${code})`, duration: FAILURE_SHOWN_MS })
-      },
+      onError: toastError,
     }),
   )
 }
