@@ -157,6 +157,8 @@ async function seedProtection(tx: SystemTransaction, seeded: SeededCustomer): Pr
   await tx.insert(jobLog).values({ ...tenant, jobId, ...entry })
 }
 
+let hashOfPassword: Promise<string> | undefined
+
 /** A person with a role in an MSP, and a session row. The password is `password`. */
 export async function seedPerson(
   database: Database,
@@ -167,7 +169,7 @@ export async function seedPerson(
   const membershipId = randomUUID()
   const email = `${userId}@example.com`
   const password = 'password'
-  const passwordHash = await hashPassword(password)
+  const passwordHash = await (hashOfPassword ??= hashPassword(password))
   const { role, customers } = options
   const scope = customers === undefined ? 'all' : 'listed'
   await database.withSystem('test', async (tx) => {

@@ -61,6 +61,8 @@ export interface TestAgent extends AsyncDisposable {
   /** Everything the cloud said, in order; each signature was checked. */
   readonly received: CloudMessage[]
   send(message: AgentMessage, options?: { key?: SigningKey; topic?: string }): Promise<void>
+  publishRaw(topic: string, payload: string): Promise<void>
+  isConnected(): boolean
   sendEvents(first: number, events: AgentEvent[], options?: { key?: SigningKey }): Promise<void>
   sync(lastCommandSequence: number): Promise<void>
   /** The first message the test accepts, from those that came and those to come. */
@@ -102,6 +104,10 @@ export async function connectTestAgent(
     agentId,
     received,
     send,
+    isConnected: () => client.connected,
+    async publishRaw(topic, payload) {
+      await client.publishAsync(topic, payload, { qos: 1, retain: topic.endsWith('/up') })
+    },
     sendEvents: (first, events, options) => send(batchOf(agentId, first, events), options),
     sync: (lastCommandSequence) =>
       send({

@@ -1,0 +1,356 @@
+import { randomUUID } from 'node:crypto'
+import type { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
+import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
+import type { VmReport } from '@sendense/shared/contracts/inventory.ts'
+import type { JobReport } from '@sendense/shared/contracts/job.ts'
+import type { RestorePointReport } from '@sendense/shared/contracts/restore-point.ts'
+import { asc, eq } from 'drizzle-orm'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { agent, agentEvent, command } from '../db/schema/fleet.ts'
+import { job, jobLog, repository, restorePoint, verification, vm } from '../db/schema/protection.ts'
+import { quietLogger, startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
+import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
+import { batchOf } from '../testing/test-agent.ts'
+import { ingestEvents } from './event-ingestion.ts'
+
+let server: TestDatabase
+let mspId: string
+let own: SeededCustomer
+let stranger: SeededCustomer
+
+beforeAll(async () => {
+  server = await startTestDatabase()
+  mspId = await seedMsp(server.database, 'msp')
+})
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]()
+})
+beforeEach(async () => {
+  own = await seedCustomer(server.database, mspId, randomUUID())
+  stranger = await seedCustomer(server.database, mspId, randomUUID())
+})
+
+async function ingest(
+  first: number,
+  events: AgentEvent[],
+): Promise<{ sequence: number; liveEvents: readonly LiveEvent[] }> {
+  return await ingestEvents(server.database, own.known, batchOf(own.agentId, first, events), {
+    now: new Date(),
+    logger: quietLogger,
+  })
+}
+
+const now = () => new Date().toISOString()
+
+const system: TestDatabase['database']['withSystem'] = (reason, work, options) =>
+  server.database.withSystem(reason, work, options)
+
+function alertEvent(): AgentEvent {
+  const error = { code: 'command.replayed', message: 'm', advice: 'a', details: {} }
+  return { type: 'alert-raised', alertId: randomUUID(), severity: 'warning', error }
+}
+
+function jobReport(change: Partial<JobReport> = {}): JobReport {
+  return {
+    jobId: randomUUID(),
+    kind: 'backup',
+    state: 'running',
+    revision: 1,
+    vmId: own.vmId,
+    queuedAt: now(),
+    attempt: 1,
+    log: [],
+    ...change,
+  }
+}
+
+function pointReport(change: Partial<RestorePointReport> = {}): RestorePointReport {
+  return {
+    restorePointId: randomUUID(),
+    vmId: own.vmId,
+    vmName: 'vm',
+    repositoryId: own.repositoryId,
+    jobId: own.jobId,
+    takenAt: now(),
+    sealedAt: now(),
+    consistency: 'filesystem',
+    manifestHash: 'a'.repeat(64),
+    disks: [
+      {
+        diskId: 'disk0',
+        sizeBytes: 10,
+        mode: 'full',
+        reason: 'FULL_FIRST',
+        readBytes: 10,
+        writtenBytes: 8,
+        zeroedBytes: 2,
+        storedBytes: 9,
+      },
+    ],
+    ...change,
+  }
+}
+
+async function outcomes(): Promise<(readonly [number, string])[]> {
+  const rows = await system('test', (tx) =>
+    tx.select().from(agentEvent).where(eq(agentEvent.agentId, own.agentId)).orderBy(asc(agentEvent.sequence)),
+  )
+  return rows.filter((row) => row.sequence > 0).map((row) => [row.sequence, row.outcome] as const)
+}
+
+describe('order and repetition', () => {
+  test('each event counts once, however often and in whatever overlap batches come', async () => {
+    const events = Array.from({ length: 6 }, () => alertEvent())
+    expect((await ingest(1, events.slice(0, 3))).sequence).toBe(3)
+    expect((await ingest(1, events.slice(0, 3))).sequence).toBe(3)
+    expect((await ingest(2, events.slice(1, 6))).sequence).toBe(6)
+    expect(await outcomes()).toEqual([1, 2, 3, 4, 5, 6].map((sequence) => [sequence, 'applied']))
+  })
+
+  test('what comes behind a gap waits: nothing of it is acknowledged or applied', async () => {
+    expect((await ingest(3, [alertEvent()])).sequence).toBe(0)
+    const late = batchOf(own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
+    const holed = { ...late, events: late.events.filter((entry) => entry.sequence !== 2) }
+    const ingested = await ingestEvents(server.database, own.known, holed, { now: new Date(), logger: quietLogger })
+    expect(ingested.sequence).toBe(1)
+    expect(await outcomes()).toEqual([[1, 'applied']])
+  })
+
+  test('two nodes that get the same batch at the same moment apply it once', async () => {
+    const point = pointReport()
+    const event: AgentEvent = { type: 'restore-point-sealed', restorePoint: point }
+    const results = await Promise.all([ingest(1, [event]), ingest(1, [event]), ingest(1, [event])])
+    expect(results.map((result) => result.sequence)).toEqual([1, 1, 1])
+    expect(results.flatMap((result) => result.liveEvents).length).toBe(1)
+  })
+})
+
+describe('effects', () => {
+  test('an inventory replaces what was known; what it does not list is kept as not there', async () => {
+    const vmId = randomUUID()
+    const machine: VmReport = {
+      vmId,
+      platform: 'kvm',
+      platformRef: 'r',
+      name: 'new',
+      powerState: 'running',
+      guestAgent: false,
+      memoryBytes: 1,
+      cpuCount: 1,
+      disks: [],
+    }
+    const report = { takenAt: now(), hostname: 'renamed', agentVersion: '0.2.0', vms: [machine], repositories: [] }
+    const { liveEvents } = await ingest(1, [{ type: 'inventory-reported', inventory: report }])
+    expect(liveEvents).toEqual([{ type: 'inventory-changed', agentId: own.agentId }])
+    const rows = await system('test', (tx) => tx.select().from(vm).where(eq(vm.agentId, own.agentId)))
+    expect(new Map(rows.map((row) => [row.id, row.present]))).toEqual(
+      new Map([
+        [own.vmId, false],
+        [vmId, true],
+      ]),
+    )
+    const [store] = await system('test', (tx) =>
+      tx.select().from(repository).where(eq(repository.id, own.repositoryId)),
+    )
+    expect(store?.state).toBe('missing')
+    const [known] = await system('test', (tx) => tx.select().from(agent).where(eq(agent.id, own.agentId)))
+    expect(known).toMatchObject({ hostname: 'renamed', agentVersion: '0.2.0', eventHighMark: 1 })
+  })
+
+  test('a job follows its reports: newer revisions only, and what ended stays ended', async () => {
+    const { jobId } = jobReport()
+    const log = (sequence: number) => [{ sequence, at: now(), level: 'info' as const, step: 'copy', sentence: 's' }]
+    const report = (change: Partial<JobReport>): AgentEvent => ({
+      type: 'job-reported',
+      job: jobReport({ jobId, ...change }),
+    })
+    await ingest(1, [report({ revision: 1, log: log(0) }), report({ revision: 0, state: 'queued', log: log(1) })])
+    await ingest(3, [
+      report({ revision: 2, state: 'queued' }),
+      report({ revision: 3, state: 'succeeded', endedAt: now() }),
+    ])
+    const ended = await ingest(5, [report({ revision: 4, state: 'running' })])
+    expect(ended.liveEvents).toEqual([])
+    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, jobId)))
+    expect(row).toMatchObject({ state: 'succeeded', revision: 3, requestedBy: 'agent' })
+    const entries = await system('test', (tx) => tx.select().from(jobLog).where(eq(jobLog.jobId, jobId)))
+    expect(new Set(entries.map((entry) => entry.sequence))).toEqual(new Set([0, 1]))
+  })
+
+  test('a late report is still the truth about a job that the cloud gave up', async () => {
+    await system('test', (tx) =>
+      tx
+        .update(job)
+        .set({ state: 'failed', endedByCloud: true, revision: -1, commandId: own.commandId })
+        .where(eq(job.id, own.jobId)),
+    )
+    await system('test', (tx) => tx.update(command).set({ state: 'expired' }).where(eq(command.id, own.commandId)))
+    await ingest(1, [{ type: 'job-reported', job: jobReport({ jobId: own.jobId, state: 'succeeded', revision: 2 }) }])
+    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, own.jobId)))
+    expect(row).toMatchObject({ state: 'succeeded', endedByCloud: false })
+    const [order] = await system('test', (tx) => tx.select().from(command).where(eq(command.id, own.commandId)))
+    expect(order?.state).toBe('succeeded')
+  })
+
+  test('a refused command ends the job it was for, with its reason', async () => {
+    await system('test', async (tx) => {
+      await tx.update(job).set({ state: 'queued', revision: -1 }).where(eq(job.id, own.jobId))
+      await tx.update(command).set({ jobId: own.jobId, type: 'backup-vm' }).where(eq(command.id, own.commandId))
+    })
+    const error = { code: 'command.expired', message: 'too late', advice: 'again', details: {} }
+    const { liveEvents } = await ingest(1, [
+      { type: 'command-reported', commandId: own.commandId, state: 'rejected', error },
+    ])
+    expect(liveEvents).toEqual([{ type: 'job-changed', jobId: own.jobId, vmId: own.vmId, state: 'failed' }])
+    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, own.jobId)))
+    expect(row).toMatchObject({ state: 'failed', error })
+  })
+
+  test('restore points and their proofs are kept and told', async () => {
+    const point = pointReport()
+    const proof = {
+      restorePointId: point.restorePointId,
+      level: 'L2',
+      outcome: 'passed',
+      at: now(),
+      checkedBytes: 10,
+      summary: 'whole',
+    } as const
+    const { liveEvents } = await ingest(1, [
+      { type: 'restore-point-sealed', restorePoint: point },
+      { type: 'restore-point-verified', verification: proof },
+    ])
+    const { restorePointId, vmId } = point
+    expect(liveEvents).toEqual([
+      { type: 'restore-point-added', restorePointId, vmId },
+      { type: 'restore-point-changed', restorePointId, vmId },
+    ])
+    const [row] = await system('test', (tx) =>
+      tx.select().from(restorePoint).where(eq(restorePoint.id, restorePointId)),
+    )
+    expect(row).toMatchObject({ storedBytes: 9, customerId: own.customerId })
+    const proofs = await system('test', (tx) =>
+      tx.select().from(verification).where(eq(verification.restorePointId, restorePointId)),
+    )
+    expect(proofs.length).toBe(1)
+  })
+})
+
+const everythingOf = (customer: SeededCustomer) =>
+  system(
+    'test',
+    async (tx) => ({
+      vms: await tx.select().from(vm),
+      repositories: await tx.select().from(repository),
+      points: await tx.select().from(restorePoint),
+      proofs: await tx.select().from(verification),
+      jobs: await tx.select().from(job),
+      logs: await tx.select().from(jobLog),
+      commands: await tx.select().from(command),
+    }),
+    { within: { mspId, customers: [customer.customerId] } },
+  )
+
+describe('an agent that lies', () => {
+  const forgeries: [string, () => AgentEvent][] = [
+    [
+      'a job of another agent',
+      () => ({ type: 'job-reported', job: jobReport({ jobId: stranger.jobId, state: 'failed', revision: 99 }) }),
+    ],
+    ['a new job on a VM of another agent', () => ({ type: 'job-reported', job: jobReport({ vmId: stranger.vmId }) })],
+    [
+      'a command of another agent',
+      () => ({ type: 'command-reported', commandId: stranger.commandId, state: 'succeeded' }),
+    ],
+    [
+      'a restore point of a VM of another agent',
+      () => ({ type: 'restore-point-sealed', restorePoint: pointReport({ vmId: stranger.vmId }) }),
+    ],
+    [
+      'a restore point in a repository of another agent',
+      () => ({ type: 'restore-point-sealed', restorePoint: pointReport({ repositoryId: stranger.repositoryId }) }),
+    ],
+    [
+      'a proof of a restore point of another agent',
+      () => ({
+        type: 'restore-point-verified',
+        verification: {
+          restorePointId: stranger.restorePointId,
+          level: 'L2',
+          outcome: 'failed',
+          at: now(),
+          checkedBytes: 0,
+          summary: 'x',
+        },
+      }),
+    ],
+    [
+      'a VM of another agent',
+      () => ({
+        type: 'inventory-reported',
+        inventory: {
+          takenAt: now(),
+          hostname: 'h',
+          agentVersion: '1',
+          repositories: [],
+          vms: [
+            {
+              vmId: stranger.vmId,
+              platform: 'kvm',
+              platformRef: 'stolen',
+              name: 'stolen',
+              powerState: 'stopped',
+              guestAgent: false,
+              memoryBytes: 0,
+              cpuCount: 0,
+              disks: [],
+            },
+          ],
+        },
+      }),
+    ],
+    [
+      'a repository of another agent',
+      () => ({
+        type: 'inventory-reported',
+        inventory: {
+          takenAt: now(),
+          hostname: 'h',
+          agentVersion: '1',
+          vms: [],
+          repositories: [
+            {
+              repositoryId: stranger.repositoryId,
+              name: 'stolen',
+              kind: 'qcow2-chain',
+              location: '/x',
+              state: 'failed',
+              checkedAt: now(),
+            },
+          ],
+        },
+      }),
+    ],
+    [
+      'a character no database keeps',
+      () => ({
+        type: 'job-reported',
+        job: jobReport({ log: [{ sequence: 0, at: now(), level: 'info', step: 's', sentence: 'a\u0000b' }] }),
+      }),
+    ],
+  ]
+
+  test.each(forgeries)(
+    '%s: refused alone, with no effect anywhere, and what follows is applied',
+    async (_what, forge) => {
+      const before = { own: await everythingOf(own), stranger: await everythingOf(stranger) }
+      const { sequence, liveEvents } = await ingest(1, [forge(), alertEvent()])
+      expect(sequence).toBe(2)
+      expect(liveEvents).toEqual([])
+      const [first, second] = await outcomes()
+      expect(first?.[1]).not.toBe('applied')
+      expect(second?.[1]).toBe('applied')
+      expect({ own: await everythingOf(own), stranger: await everythingOf(stranger) }).toEqual(before)
+    },
+  )
+})
