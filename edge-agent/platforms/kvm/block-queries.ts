@@ -1,0 +1,69 @@
+import { z } from 'zod'
+import type { CallOptions } from '../../block/block-source.ts'
+import type { QmpClient } from '../../qemu/qmp-client.ts'
+
+/** QEMU QMP Reference, "BlockDirtyInfo"; bitmaps without a name are QEMU's own. */
+const DirtyBitmap = z.object({
+  name: z.string().optional(),
+  recording: z.boolean(),
+  persistent: z.boolean(),
+  inconsistent: z.boolean().default(false),
+  granularity: z.int().positive(),
+})
+
+const BlockNode = z.object({
+  'node-name': z.string(),
+  'image': z.object({ 'virtual-size': z.int().nonnegative() }),
+  'dirty-bitmaps': z.array(DirtyBitmap).default([]),
+})
+
+export interface BitmapState {
+  readonly name: string
+  readonly granularityBytes: number
+  /** Recording, and nothing was missed. */
+  readonly intact: boolean
+}
+
+export interface NodeState {
+  readonly nodeName: string
+  readonly sizeBytes: number
+  readonly bitmaps: readonly BitmapState[]
+}
+
+/** Every named node of the block graph. */
+export async function queryNodes(qmp: QmpClient, options: CallOptions): Promise<NodeState[]> {
+  const nodes = await qmp.execute('query-named-block-nodes', { flat: true }, z.array(BlockNode), options)
+  return nodes.map((node) => ({
+    nodeName: node['node-name'],
+    sizeBytes: node.image['virtual-size'],
+    bitmaps: node['dirty-bitmaps'].flatMap(({ name, granularity, recording, inconsistent }) =>
+      name === undefined ? [] : [{ name, granularityBytes: granularity, intact: recording && !inconsistent }],
+    ),
+  }))
+}
+
+/** Ids of all exports. */
+export async function queryExports(qmp: QmpClient, options: CallOptions): Promise<string[]> {
+  return (await qmp.execute('query-block-exports', {}, z.array(z.object({ id: z.string() })), options)).map(
+    ({ id }) => id,
+  )
+}
+
+/** Ids of all jobs that are not over. */
+export async function queryJobs(qmp: QmpClient, options: CallOptions): Promise<string[]> {
+  return (await qmp.execute('query-jobs', {}, z.array(z.object({ id: z.string() })), options)).map(({ id }) => id)
+}
+
+/** Whether a guest agent has its end of the channel open. It may still be too busy to answer. */
+export async function isGuestAgentConnected(qmp: QmpClient, options: CallOptions): Promise<boolean> {
+  const Chardev = z.object({ 'label': z.string(), 'frontend-open': z.boolean() })
+  const chardevs = await qmp.execute('query-chardev', {}, z.array(Chardev), options)
+  return chardevs.some((chardev) => chardev.label === 'guest-agent' && chardev['frontend-open'])
+}
+
+/** QEMU QMP Reference, "RunState". */
+export async function queryPowerState(qmp: QmpClient, options: CallOptions): Promise<'running' | 'stopped' | 'paused'> {
+  const { status } = await qmp.execute('query-status', {}, z.object({ status: z.string() }), options)
+  if (status === 'running') return 'running'
+  return status === 'shutdown' || status === 'guest-panicked' ? 'stopped' : 'paused'
+}

@@ -1,0 +1,136 @@
+import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { CallOptions } from '../../block/block-source.ts'
+import type { QmpEvent } from '../../qemu/qmp-client.ts'
+import type { FrozenDisk, SourceBackupSession, SourceVm } from '../source-connector.ts'
+import { clearRemains, removeBitmaps, removeScratchFiles } from './clear-remains.ts'
+import { type FleecingLimits, guardFleecing } from './fleecing-guard.ts'
+import { fromQemu } from './kvm-errors.ts'
+import type { KvmVm } from './kvm-host.ts'
+import { isOurs, type SessionNames } from './session-names.ts'
+import type { MonitorLease } from './vm-monitors.ts'
+import { findVmProcess } from './vm-process.ts'
+
+const CLOSE_TIMEOUT_MS = 60_000
+const JOB_END_EVENTS = new Set(['BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED', 'BLOCK_JOB_ERROR'])
+
+export interface OpenSession {
+  readonly host: KvmVm
+  readonly lease: MonitorLease
+  readonly names: SessionNames
+  readonly scratchFiles: readonly string[]
+  readonly limits: FleecingLimits
+  readonly takenAt: Date
+  readonly consistency: ConsistencyLevel
+  readonly vm: SourceVm
+  readonly disks: readonly FrozenDisk[]
+  /** Called once, when nothing of the session is left that another one could meet. */
+  readonly onClosed: () => void
+}
+
+/**
+ * The frozen disks of one VM, from the transaction to the clean-up. The old bitmaps go on recording all the time, so
+ * giving up only removes what is new, and committing only removes what is old.
+ */
+export class KvmBackupSession implements SourceBackupSession {
+  readonly takenAt: Date
+  readonly consistency: ConsistencyLevel
+  readonly vm: SourceVm
+  readonly disks: readonly FrozenDisk[]
+  readonly #parts: OpenSession
+  readonly #lost = new AbortController()
+  readonly #guard: Disposable
+  readonly #events: Disposable
+  #committed = false
+  #cleared: Promise<void> | undefined
+  #closed: Promise<void> | undefined
+
+  constructor(parts: OpenSession) {
+    this.takenAt = parts.takenAt
+    this.consistency = parts.consistency
+    this.vm = parts.vm
+    this.disks = parts.disks
+    this.#parts = parts
+    const { qmp } = parts.lease
+    this.#events = qmp.subscribe((event) => this.#watch(event))
+    qmp.closed.addEventListener('abort', this.#onDisconnect, { once: true })
+    if (qmp.closed.aborted) this.#onDisconnect()
+    const watched = { dir: parts.host.dir, files: parts.scratchFiles, limits: parts.limits }
+    this.#guard = guardFleecing(watched, (error) => {
+      this.#lose(error)
+      void this.#clear()
+    })
+  }
+
+  get lost(): AbortSignal {
+    return this.#lost.signal
+  }
+
+  async commit({ signal }: CallOptions): Promise<void> {
+    signal.throwIfAborted()
+    // From here on the new bitmaps are the base, whatever becomes of the old ones.
+    this.#committed = true
+    const kept = new Set([this.#parts.names.bitmap, this.#parts.names.frozenBitmap])
+    try {
+      await removeBitmaps(this.#parts.lease.qmp, this.#parts.host, {
+        signal,
+        doomed: (_diskId, bitmap) => isOurs(bitmap) && !kept.has(bitmap),
+      })
+    } catch (error) {
+      throw fromQemu(error, `the old checkpoints of ${this.vm.name} could not be dropped`)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close()
+    await this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#guard[Symbol.dispose]()
+    this.#events[Symbol.dispose]()
+    this.#parts.lease.qmp.closed.removeEventListener('abort', this.#onDisconnect)
+    try {
+      await Promise.allSettled(this.disks.map(async ({ source }) => await source[Symbol.asyncDispose]()))
+      await this.#clear()
+    } finally {
+      await this.#parts.lease[Symbol.asyncDispose]()
+      this.#parts.onClosed()
+    }
+  }
+
+  /** Never rejects: what cannot be removed now, because QEMU is gone or stuck, `reconcile` removes later. */
+  async #clear(): Promise<void> {
+    this.#cleared ??= this.#clearOnce()
+    await this.#cleared
+  }
+
+  async #clearOnce(): Promise<void> {
+    const { host, lease, names } = this.#parts
+    const mine = new Set([names.frozenBitmap, ...(this.#committed ? [] : [names.bitmap])])
+    try {
+      await clearRemains(lease.qmp, host, {
+        signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS),
+        doomed: (_diskId, bitmap) => mine.has(bitmap),
+      })
+    } catch {
+      if ((await findVmProcess(host)) === undefined) await removeScratchFiles(host).catch(() => {})
+    }
+  }
+
+  #watch(event: QmpEvent): void {
+    const device = event.data['device']
+    if (typeof device !== 'string' || !isOurs(device) || !JOB_END_EVENTS.has(event.name)) return
+    const text = `the backup job ${device} in QEMU ended before its time`
+    this.#lose(new PlatformError('source.snapshot_failed', text, { details: { event: event.name } }))
+  }
+
+  #lose(error: PlatformError): void {
+    this.#lost.abort(error)
+  }
+
+  readonly #onDisconnect = (): void => {
+    const text = `the VM ${this.#parts.vm.name} has gone while it was backed up`
+    this.#lose(new PlatformError('source.unreachable', text, { cause: this.#parts.lease.qmp.closed.reason }))
+  }
+}
