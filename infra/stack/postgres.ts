@@ -107,7 +107,9 @@ async function unprivilegedPrefix(needed: readonly string[]): Promise<RunAs> {
   for (const file of needed) {
     if (await isOpenToAll(file)) continue
     // A checkout below a private directory (a home, a temporary one): the server keeps one ability, to pass through it.
-    return { prefix: [...prefix, '--inh-caps=+dac_override', '--ambient-caps=+dac_override'], uid, gid }
+    // The secure bit lets access(2) know of it too (capabilities(7), SECBIT_NO_SETUID_FIXUP).
+    const ability = ['--securebits=+no_setuid_fixup', '--inh-caps=-all,+dac_override', '--ambient-caps=+dac_override']
+    return { prefix: [...prefix, ...ability], uid, gid }
   }
   return { prefix, uid, gid }
 }
