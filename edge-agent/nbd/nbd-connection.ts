@@ -43,6 +43,8 @@ export class NbdConnection implements AsyncDisposable {
   #lastCookie = 0
   #isCorked = false
   #failure: PlatformError | undefined
+  /** Being disposed; resolves when nothing is in flight any more. */
+  #closing: PromiseWithResolvers<void> | undefined
 
   constructor(parts: {
     name: string
@@ -71,6 +73,7 @@ export class NbdConnection implements AsyncDisposable {
   async request(request: NbdRequest): Promise<NbdAnswer> {
     request.signal.throwIfAborted()
     if (this.#failure !== undefined) throw this.#failure
+    if (this.#closing !== undefined) throw this.#closedError()
     assert(this.#waiting.size < WAITING_MAX, 'too many NBD requests at once')
     assert(request.payload === undefined || request.payload.length === request.lengthBytes)
     assert(request.into === undefined || request.into.length === request.lengthBytes)
@@ -86,14 +89,16 @@ export class NbdConnection implements AsyncDisposable {
 
   /** Ends the connection in order; requests still in flight reject with `nbd.disconnected`. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#failure === undefined && this.#inFlight.size === 0) {
-      const header = { command: NBD_CMD_DISC, commandFlags: 0, cookie: 0, offsetBytes: 0, lengthBytes: 0 } as const
-      this.#socket.end(encodeRequest(header))
-      this.#rejectAll(new PlatformError('nbd.disconnected', `the connection to ${this.#name} was closed`))
-    } else {
-      this.fail(new PlatformError('nbd.disconnected', `the connection to ${this.#name} was closed`))
-    }
-    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS)
+    const closing = (this.#closing ??= Promise.withResolvers<void>())
+    const timer = setTimeout(() => {
+      closing.resolve()
+      this.#socket.destroy()
+    }, CLOSE_TIMEOUT_MS)
+    const error = this.#closedError()
+    for (const request of [...this.#waiting, ...this.#inFlight.values()]) request.end(error)
+    this.#waiting.clear()
+    if (this.#inFlight.size > 0 && this.#failure === undefined) await closing.promise
+    if (this.#failure === undefined) this.#disconnect()
     await this.#closed
     clearTimeout(timer)
   }
@@ -116,9 +121,21 @@ export class NbdConnection implements AsyncDisposable {
     this.#socket.destroy()
   }
 
+  /** Nothing is in flight any more: some servers fall over when a client leaves before it has its replies. */
+  #disconnect(): void {
+    const header = { command: NBD_CMD_DISC, commandFlags: 0, cookie: 0, offsetBytes: 0, lengthBytes: 0 } as const
+    this.#socket.end(encodeRequest(header))
+    this.#rejectAll(this.#closedError())
+  }
+
+  #closedError(): PlatformError {
+    return new PlatformError('nbd.disconnected', `the connection to ${this.#name} was closed`)
+  }
+
   #rejectAll(error: PlatformError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    this.#closing?.resolve()
     clearTimeout(this.#watchdog)
     const everybody = [...this.#inFlight.values(), ...this.#waiting]
     this.#inFlight.clear()
@@ -153,6 +170,7 @@ export class NbdConnection implements AsyncDisposable {
     assert(request !== undefined)
     this.#inFlight.delete(cookie)
     request.end()
+    if (this.#inFlight.size === 0) this.#closing?.resolve()
     for (const next of this.#waiting) {
       this.#waiting.delete(next)
       this.#send(next)
