@@ -24,6 +24,8 @@ export interface ApiServices {
 export interface ApiContext {
   readonly services: ApiServices
   readonly session: ActiveSession | undefined
+  /** A socket lives on after its session: what comes over it is checked again each time. */
+  readonly channel: 'request' | 'socket'
   /** Of the peer, for limits and audit. */
   readonly address: string
   /** Adds a `Set-Cookie` header; does nothing where headers are gone already. */

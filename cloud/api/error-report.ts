@@ -1,6 +1,7 @@
 import type { ErrorReport } from '@sendense/shared/contracts/error-report.ts'
 import { errorCodes } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { TRPC_ERROR_CODE_KEY } from '@trpc/server'
 import { TRPCError } from '@trpc/server'
 import { z } from 'zod'
@@ -28,12 +29,7 @@ export function toTrpcError(error: PlatformError): TRPCError {
 
 /** What the caller is told. Of an error nobody translated: nothing but that it happened. */
 export function reportOf(error: TRPCError): ErrorReport {
-  return toReport(platformErrorOf(error))
-}
-
-export function toReport(error: PlatformError): ErrorReport {
-  const { code, message, advice, details } = error
-  return { code, message: message.slice(0, 4000), advice, details: { ...details } }
+  return toErrorReport(platformErrorOf(error))
 }
 
 function platformErrorOf(error: TRPCError): PlatformError {

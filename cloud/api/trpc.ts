@@ -34,7 +34,11 @@ const translated = t.procedure.use(async ({ next }) => {
 export const publicProcedure = translated.meta({ access: 'public' })
 
 const signedIn = translated.use(async ({ ctx, next }) => {
-  const { session } = ctx
+  const { services, channel } = ctx
+  const session =
+    channel === 'socket' && ctx.session !== undefined
+      ? await services.sessions.find(ctx.session.sessionId)
+      : ctx.session
   if (session === undefined) {
     throw toTrpcError(new PlatformError('identity.session_required', 'nobody is logged in'))
   }

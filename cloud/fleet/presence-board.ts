@@ -5,8 +5,8 @@ export type Presence = (typeof presences)[number]
 
 const FRESH_MS = 2 * 60_000
 const STALE_MS = 15 * 60_000
-/** An agent whose session stands but who said nothing signed for so long is not well. */
-const SILENT_MS = 30 * 60_000
+/** Agents sync every minute: one whose session stands but who said nothing signed for so long is not well. */
+const SILENT_MS = 3 * 60_000
 const AGENTS_MAX = 100_000
 
 /** What the broker says about agents, in this process's memory. */

@@ -103,6 +103,22 @@ describe('live stream', () => {
     await client.close()
   })
 
+  test('a socket is worth nothing once its session has ended', async () => {
+    const own = await logInAs(cloud.origin, cloud.demo.ownerEmail, cloud.password)
+    const client = createWSClient({
+      url: `${cloud.origin.replace('http', 'ws')}/trpc`,
+      connectionParams: { token: own },
+      WebSocket: WebSocket as never,
+    })
+    const trpc = createTRPCClient<AppRouter>({ links: [wsLink({ client })] })
+    expect((await trpc.vm.list.query()).length).toBe(0)
+    await callApi(cloud.origin, 'session.logOut', undefined, { token: own })
+    await expect(trpc.vm.list.query()).rejects.toMatchObject({
+      data: { report: { code: 'identity.session_required' } },
+    })
+    await client.close()
+  })
+
   test('without a session it is refused', async () => {
     const client = createWSClient({ url: `${cloud.origin.replace('http', 'ws')}/trpc`, WebSocket: WebSocket as never })
     const trpc = createTRPCClient<AppRouter>({ links: [wsLink({ client })] })

@@ -111,7 +111,8 @@ async function createContext(
   }
   if (session?.prolonged === true && credential?.from === 'cookie')
     setCookie(services.sessions.cookie(session.sessionId))
-  return { services, session, address: request.socket.remoteAddress ?? 'unknown', setCookie }
+  const kind = channel.response === undefined ? 'socket' : 'request'
+  return { services, session, channel: kind, address: request.socket.remoteAddress ?? 'unknown', setCookie }
 }
 
 function logUnexpected(

@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type EnrolmentAnswer, EnrolmentRequest } from '@sendense/shared/contracts/enrolment.ts'
 import { errorCodes } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError, toPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
-import { toReport } from '../api/error-report.ts'
 import type { AttemptLimiter } from '../identity/attempt-limiter.ts'
 
 const BODY_MAX_BYTES = 64 * 1024
@@ -37,7 +37,7 @@ export async function handleEnrolment(
     const known = toPlatformError(error)
     if (known.code === 'internal.unexpected') route.logger.error({ err: error }, 'an enrolment failed unexpectedly')
     const shown = known.code === 'internal.unexpected' ? new PlatformError(known.code, 'something went wrong') : known
-    answer(response, errorCodes[shown.code].httpStatus, toReport(shown))
+    answer(response, errorCodes[shown.code].httpStatus, toErrorReport(shown))
   }
 }
 

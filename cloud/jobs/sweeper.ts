@@ -1,7 +1,7 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { and, eq, inArray, isNull, lt, or, sql } from 'drizzle-orm'
-import { toReport } from '../api/error-report.ts'
 import type { Database, SystemTransaction } from '../db/database.ts'
 import { command, commandOutbox } from '../db/schema/fleet.ts'
 import { job } from '../db/schema/protection.ts'
@@ -64,7 +64,9 @@ async function expireCommands(tx: SystemTransaction, live: LiveBus, now: Date): 
   const sentBefore = new Date(now.getTime() - SENT_GRACE_MS)
   const sent = and(eq(command.state, 'published'), lt(command.expiresAt, sentBefore))
   const rows = await tx.select().from(command).where(or(neverSent, sent)).limit(COMMANDS_PER_SWEEP)
-  const report = toReport(new PlatformError('command.expired', 'the agent was not there while the order was valid'))
+  const report = toErrorReport(
+    new PlatformError('command.expired', 'the agent was not there while the order was valid'),
+  )
   for (const row of rows) {
     if (!(await moveCommand(tx, row.id, 'expired', report)) || row.jobId === null || row.type === 'cancel-job') continue
     const [ended] = await tx
