@@ -1,0 +1,214 @@
+import { mkdir } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import path from 'node:path'
+import type { EnrolmentAnswer } from '@sendense/shared/contracts/enrolment.ts'
+import { systemClock } from '@sendense/shared/runtime/clock.ts'
+import { newId } from '@sendense/shared/runtime/identifiers.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import { adoptRestorePoints } from './backup/adopt-restore-points.ts'
+import { createBackupRunner } from './backup/backup-flow.ts'
+import type { CallOptions } from './block/block-source.ts'
+import type { Catalogue } from './catalog/catalogue.ts'
+import { openMariadbCatalogue } from './catalog/mariadb/mariadb-catalogue.ts'
+import { CommandDispatcher } from './commands/command-dispatcher.ts'
+import type { EdgeAgentConfig } from './config.ts'
+import { type AgentIdentity, openAgentIdentity } from './control-link/agent-identity.ts'
+import { ControlLink } from './control-link/control-link.ts'
+import { enrol } from './control-link/enrolment.ts'
+import { ProgressBoard } from './control-link/progress-board.ts'
+import { JobEngine } from './jobs/job-engine.ts'
+import { prepareLocalRepository } from './jobs/local-repository.ts'
+import { PlatformRegistry } from './jobs/platform-registry.ts'
+import { RepositoryRegistry } from './jobs/repository-registry.ts'
+import { VmInventory } from './jobs/vm-inventory.ts'
+import { createMover } from './mover/create-mover.ts'
+import { openPlatforms } from './platforms/open-platforms.ts'
+import { createRestoreRunner } from './restore/restore-flow.ts'
+import { createVerifyRunner } from './restore/verify-flow.ts'
+
+export const AGENT_VERSION = '0.1.0'
+const INVENTORY_EVERY_MS = 60_000
+const INBOX_KEPT_MS = 30 * 24 * 3_600_000
+
+export interface RunOptions extends CallOptions {
+  readonly config: EdgeAgentConfig
+  readonly logger: Logger
+  /** A broken invariant: the process must end. */
+  readonly onFatal: (error: unknown) => void
+}
+
+/**
+ * The edge agent, from its configuration to its end. Resolves after `signal` aborted and everything it had begun was
+ * put back or closed. Rejects where it cannot begin: `config.invalid`, `agent.not_enrolled`, `enrolment.*`.
+ */
+export async function runAgent({ config, logger, signal, onFatal }: RunOptions): Promise<void> {
+  await mkdir(config.runtimeDir, { recursive: true, mode: 0o700 })
+  const identity = await openAgentIdentity(config.stateDir)
+  await using catalogue = await openMariadbCatalogue({
+    socketPath: config.databaseSocket,
+    databaseName: config.databaseName,
+    logger,
+    signal,
+  })
+  const bootEpoch = await beginEpoch(catalogue, { signal })
+  const enrolment = await enrol({
+    stateDir: config.stateDir,
+    identity,
+    cloudUrl: config.cloudUrl,
+    token: config.enrolmentToken,
+    hostname: hostname(),
+    agentVersion: AGENT_VERSION,
+    clock: systemClock,
+    logger,
+    signal,
+  })
+  const log = logger.child({ agentId: enrolment.agentId })
+  log.info({ bootEpoch, version: AGENT_VERSION }, 'the agent begins')
+  await using platforms = new PlatformRegistry(openPlatforms(config))
+  await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
+  await work(
+    { config, logger: log, signal, onFatal },
+    { catalogue, identity, enrolment, bootEpoch, platforms, repositories },
+  )
+  log.info({}, 'the agent has ended')
+}
+
+interface Parts {
+  readonly catalogue: Catalogue
+  readonly identity: AgentIdentity
+  readonly enrolment: EnrolmentAnswer
+  readonly bootEpoch: number
+  readonly platforms: PlatformRegistry
+  readonly repositories: RepositoryRegistry
+}
+
+async function work({ config, logger, signal, onFatal }: RunOptions, parts: Parts): Promise<void> {
+  const { catalogue, identity, enrolment, bootEpoch, platforms, repositories } = parts
+  const { agentId, tenantId } = enrolment
+  const clock = systemClock
+  await using mover = createMover({ workersMax: config.jobsMax })
+  const progress = new ProgressBoard()
+  const inventory = new VmInventory({
+    catalogue,
+    platforms,
+    repositories,
+    clock,
+    logger,
+    newId,
+    hostname: hostname(),
+    agentVersion: AGENT_VERSION,
+  })
+  const refresh = () => {
+    inventory.refresh({ signal }).catch((error: unknown) => {
+      if (!signal.aborted) logger.error({ err: error }, 'the inventory could not be read')
+    })
+  }
+  const flows = { catalogue, platforms, repositories, mover, clock, logger, newId, agentId, tenantId, inventory }
+  const jobs = new JobEngine({
+    catalogue,
+    runners: {
+      'backup-vm': createBackupRunner(flows),
+      'restore-vm': createRestoreRunner(flows),
+      'verify-restore-point': createVerifyRunner(flows),
+    },
+    progress,
+    clock,
+    logger,
+    runningMax: config.jobsMax,
+    onFatal,
+    onJobEnded: refresh,
+  })
+  const dispatcher = new CommandDispatcher({ catalogue, jobs, inventory, repositories, clock, logger })
+  let recovered = false
+  const link = new ControlLink({
+    catalogue,
+    identity,
+    enrolment,
+    bootEpoch,
+    agentVersion: AGENT_VERSION,
+    progress,
+    clock,
+    logger,
+    newId,
+    // Until what a dead process left is put in order, commands wait in the inbox.
+    onCommand: () => recovered && dispatcher.nudge({ signal }),
+  })
+  const linked = link.run({ signal })
+  try {
+    await adoptAll(parts, { logger, signal })
+    await inventory.refresh({ signal, force: true })
+    await jobs.start()
+    recovered = true
+    dispatcher.nudge({ signal })
+    while (!signal.aborted) {
+      await clock.sleep(INVENTORY_EVERY_MS, { signal }).catch(() => undefined)
+      if (!signal.aborted) refresh()
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  } finally {
+    await dispatcher.settle().catch(() => undefined)
+    await jobs.stop()
+    await linked
+  }
+}
+
+async function beginEpoch(catalogue: Catalogue, { signal }: CallOptions): Promise<number> {
+  const before = new Date(systemClock.now().getTime() - INBOX_KEPT_MS)
+  return await catalogue.transaction(
+    async (tx) => {
+      const epoch = (await tx.settings.getNumber('boot-epoch')) + 1
+      await tx.settings.setNumber('boot-epoch', epoch)
+      await tx.inbox.trim(before)
+      return epoch
+    },
+    { signal },
+  )
+}
+
+async function openRepositories(
+  config: EdgeAgentConfig,
+  catalogue: Catalogue,
+  { identity, logger, signal }: CallOptions & { identity: AgentIdentity; logger: Logger },
+): Promise<RepositoryRegistry> {
+  const clock = systemClock
+  const entries =
+    config.repository === undefined
+      ? []
+      : [
+          await prepareLocalRepository({
+            ...config.repository,
+            stateDir: config.stateDir,
+            runtimeDir: path.join(config.runtimeDir, 'repositories'),
+            signingKey: identity.signingKey,
+            newId,
+            clock,
+            logger,
+          }),
+        ]
+  const registry = new RepositoryRegistry(entries, { clock, logger })
+  await catalogue.transaction(
+    async (tx) => {
+      for (const record of registry.records()) await tx.repositories.put(record)
+    },
+    { signal },
+  )
+  return registry
+}
+
+/** Restore points that were sealed and not catalogued before a stop. A repository that is away is asked by its next backup. */
+async function adoptAll(
+  { catalogue, repositories }: Parts,
+  { logger, signal }: CallOptions & { logger: Logger },
+): Promise<void> {
+  for (const { repositoryId } of repositories.records()) {
+    try {
+      const repository = await repositories.get(repositoryId, { signal })
+      const adopted = await adoptRestorePoints({ catalogue, repository, signal })
+      if (adopted.length > 0) logger.info({ repositoryId, adopted }, 'adopted restore points')
+    } catch (error) {
+      signal.throwIfAborted()
+      logger.warn({ repositoryId, err: error }, 'restore points of this repository could not all be read')
+    }
+  }
+}

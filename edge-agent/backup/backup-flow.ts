@@ -1,0 +1,267 @@
+import type { BackupVm } from '@sendense/shared/contracts/agent-command.ts'
+import type { JobResult } from '@sendense/shared/contracts/job.ts'
+import { backupReasons } from '@sendense/shared/domain/backup-reason.ts'
+import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import type { z } from 'zod'
+import type { CallOptions } from '../block/block-source.ts'
+import type { Catalogue } from '../catalog/catalogue.ts'
+import type { RestorePointRecord } from '../catalog/restore-point-store.ts'
+import type { VmContextRecord } from '../catalog/vm-context-store.ts'
+import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
+import type { PlatformRegistry } from '../jobs/platform-registry.ts'
+import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
+import type { CopyProgress, Mover } from '../mover/mover.ts'
+import type { SourceBackupSession } from '../platforms/source-connector.ts'
+import type { BackupWriter, Repository, SealFacts } from '../repository/repository.ts'
+import type { SealedManifest } from '../repository/restore-point-manifest.ts'
+import { adoptRestorePoints } from './adopt-restore-points.ts'
+import type { BackupStep } from './backup-steps.ts'
+import { type BackupBase, checkpointsToKeep, chooseBase } from './choose-base.ts'
+import { copyDisks } from './copy-disks.ts'
+import { planDisks, type PlannedDisk } from './plan-disks.ts'
+import { recordRestorePoint } from './record-restore-point.ts'
+
+/** From the seal on a backup is not cancelled any more, but nothing waits for ever. */
+const SETTLE_TIMEOUT_MS = 15 * 60_000
+
+export interface BackupDependencies {
+  readonly catalogue: Catalogue
+  readonly platforms: PlatformRegistry
+  readonly repositories: RepositoryRegistry
+  readonly mover: Mover
+  readonly logger: Logger
+  readonly newId: () => string
+  readonly agentId: string
+  readonly tenantId: string
+  /** Called when a step is done; tests stop the agent there. */
+  readonly onStep?: (step: BackupStep) => Promise<void>
+}
+
+type BackupArguments = z.infer<typeof BackupVm>
+type BackupJobRun = JobRun<BackupArguments>
+
+/**
+ * Backs up one VM: freeze, copy each disk, seal, catalogue, and only then let go of the old change tracking.
+ * Cut off anywhere, it leaves either no restore point and the old base, or a sealed one that `recover` adopts.
+ */
+export function createBackupRunner(deps: BackupDependencies): JobRunner<BackupArguments> {
+  return {
+    kind: 'backup',
+    async run(run, options) {
+      const vm = await getVm(deps, run.arguments.vmId, options)
+      run.progress({ phase: 'prepare', sentence: `Preparing the backup of ${vm.name}.`, doneBytes: 0, totalBytes: 0 })
+      const repository = await deps.repositories.get(run.arguments.repositoryId, options)
+      await adopt(deps, repository, vm.vmId, options)
+      const current = await getVm(deps, vm.vmId, options)
+      await deps.platforms.source(vm.platform).reconcile(vm.platformRef, checkpointsToKeep(current), options)
+      await deps.onStep?.('reconciled')
+      const base = await chooseBase({ catalogue: deps.catalogue, repository, vm: current }, options)
+      for (const doubt of base.doubts) await run.log('warning', 'prepare', doubt)
+      return await backUp(deps, { run, vm, repository, base }, options)
+    },
+
+    async recover(run, options) {
+      const { vmId, repositoryId, jobId } = run.arguments
+      const repository = await deps.repositories.get(repositoryId, options)
+      await adopt(deps, repository, vmId, options)
+      const vm = await getVm(deps, vmId, options)
+      await deps.platforms.source(vm.platform).reconcile(vm.platformRef, checkpointsToKeep(vm), options)
+      const point = await deps.catalogue.transaction(async (tx) => await tx.restorePoints.findByJob(jobId), options)
+      return point === undefined ? undefined : toResult(point)
+    },
+  }
+}
+
+interface Backup {
+  readonly run: BackupJobRun
+  readonly vm: PresentVm
+  readonly repository: Repository
+  readonly base: BackupBase
+}
+
+async function backUp(deps: BackupDependencies, backup: Backup, { signal }: CallOptions): Promise<JobResult> {
+  const { run, vm, repository, base } = backup
+  const wanted = run.arguments
+  run.progress({ phase: 'freeze', sentence: `Freezing the disks of ${vm.name}.`, doneBytes: 0, totalBytes: 0 })
+  const request = {
+    platformRef: vm.platformRef,
+    sessionId: deps.newId(),
+    quiesce: wanted.quiesce,
+    base: base.tokens,
+    full: wanted.mode === 'full',
+  }
+  await using session = await deps.platforms.source(vm.platform).openBackup(request, { signal })
+  await deps.onStep?.('frozen')
+  const held = AbortSignal.any([signal, session.lost])
+  const chainFull =
+    base.parent !== undefined && (await repository.isChainFull(base.parent.manifest.restorePointId, { signal: held }))
+  const planned = planDisks(session.disks, base, chainFull)
+  await logPlan(run, session, planned)
+
+  const buildsOn = planned.every(({ mode }) => mode === 'full') ? undefined : base.parent?.manifest.restorePointId
+  const newBackup = {
+    restorePointId: deps.newId(),
+    vmId: vm.vmId,
+    ...(buildsOn === undefined ? {} : { parentRestorePointId: buildsOn }),
+    disks: planned.map(({ frozen, mode }) => ({ diskId: frozen.diskId, sizeBytes: frozen.sizeBytes, mode })),
+  }
+  await using writer = await repository.openBackup(newBackup, { signal: held })
+  await deps.onStep?.('opened')
+  const copied = await copy(deps, { ...backup, planned, writer }, { signal: held })
+  await deps.onStep?.('copied')
+  held.throwIfAborted()
+
+  const settled = AbortSignal.timeout(SETTLE_TIMEOUT_MS)
+  run.progress({ phase: 'seal', sentence: 'Sealing the restore point.', doneBytes: 0, totalBytes: 0 })
+  const sealed = await writer.seal(toSealFacts(deps, backup, session, planned, copied), { signal: settled })
+  await deps.onStep?.('sealed')
+  await deps.catalogue.transaction(async (tx) => await recordRestorePoint(tx, sealed, { adopted: false }), {
+    signal: settled,
+  })
+  await deps.onStep?.('catalogued')
+  await commit(deps, run, session, settled)
+  await deps.onStep?.('committed')
+  const result = toResult(sealed.manifest)
+  await run.log('info', 'seal', sealedSentence(sealed))
+  return result
+}
+
+async function copy(
+  deps: BackupDependencies,
+  { run, vm, repository, planned, writer }: Backup & { planned: readonly PlannedDisk[]; writer: BackupWriter },
+  { signal }: CallOptions,
+): Promise<ReadonlyMap<string, CopyProgress>> {
+  const ceiling = run.arguments.readRateMaxBytesPerSecond
+  const tasks = planned.map(({ frozen, mode }) => {
+    const target = writer.disks.get(frozen.diskId)
+    if (target === undefined) throw new PlatformError('internal.unexpected', `no writer for disk ${frozen.diskId}`)
+    const { sink, base, chunkIds } = target
+    const rate = ceiling === undefined ? {} : { readRateMaxBytesPerSecond: Math.ceil(ceiling / planned.length) }
+    const onBase = base === undefined ? {} : { base }
+    const task = { mode, source: frozen.source, sink, chunkIds, idKey: repository.idKey, ...onBase, ...rate }
+    return { diskId: frozen.diskId, task }
+  })
+  const onProgress = ({ doneBytes, plannedBytes }: { doneBytes: number; plannedBytes: number }) => {
+    const sentence = `Copying ${vm.name}: ${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}.`
+    run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
+  }
+  return await copyDisks(deps.mover, tasks, { signal, onProgress })
+}
+
+/** The restore point exists by now: where the platform cannot be told, the next reconcile does it. */
+async function commit(
+  deps: BackupDependencies,
+  run: BackupJobRun,
+  session: SourceBackupSession,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await session.commit({ signal })
+  } catch (error) {
+    deps.logger.warn({ jobId: run.job.jobId, err: error }, 'the old checkpoint could not be dropped yet')
+    await run.log(
+      'warning',
+      'seal',
+      'The restore point is sealed, but the platform did not drop the old checkpoint yet; the next backup does.',
+    )
+  }
+}
+
+async function logPlan(
+  run: BackupJobRun,
+  session: SourceBackupSession,
+  planned: readonly PlannedDisk[],
+): Promise<void> {
+  const how = {
+    application: 'with its applications flushed',
+    filesystem: 'with its file systems frozen',
+    crash: 'as it ran',
+  }
+  await run.log(
+    'info',
+    'freeze',
+    `The disks of ${session.vm.name} were frozen at one instant, ${how[session.consistency]}.`,
+  )
+  for (const { frozen, mode, reason } of planned) {
+    const size = formatByteSize(frozen.sizeBytes)
+    await run.log('info', 'plan', `Disk ${frozen.diskId} (${size}): ${mode}. ${backupReasons[reason].sentence}`)
+  }
+}
+
+function toSealFacts(
+  deps: BackupDependencies,
+  { run, vm }: Backup,
+  session: SourceBackupSession,
+  planned: readonly PlannedDisk[],
+  copied: ReadonlyMap<string, CopyProgress>,
+): SealFacts {
+  return {
+    tenantId: deps.tenantId,
+    agentId: deps.agentId,
+    jobId: run.job.jobId,
+    vmName: session.vm.name,
+    platform: vm.platform,
+    platformRef: vm.platformRef,
+    definition: session.vm.definition,
+    memoryBytes: session.vm.memoryBytes,
+    cpuCount: session.vm.cpuCount,
+    takenAt: session.takenAt.toISOString(),
+    consistency: session.consistency,
+    disks: planned.map(({ frozen, mode, reason }) => {
+      const counters = copied.get(frozen.diskId)
+      const token = frozen.token
+      return {
+        diskId: frozen.diskId,
+        mode,
+        reason,
+        readBytes: counters?.readBytes ?? 0,
+        writtenBytes: counters?.writtenBytes ?? 0,
+        zeroedBytes: counters?.zeroedBytes ?? 0,
+        ...(token === undefined
+          ? {}
+          : { tracking: { checkpoint: token.checkpoint, granularityBytes: token.granularityBytes } }),
+      }
+    }),
+  }
+}
+
+type PresentVm = VmContextRecord & { readonly platformRef: string }
+
+async function getVm({ catalogue }: BackupDependencies, vmId: string, options: CallOptions): Promise<PresentVm> {
+  const vm = await catalogue.transaction(async (tx) => await tx.vms.find(vmId), options)
+  if (vm?.platformRef === undefined) {
+    throw new PlatformError('source.vm_not_found', `this agent knows no VM ${vmId}`, { details: { vmId } })
+  }
+  return { ...vm, platformRef: vm.platformRef }
+}
+
+async function adopt(deps: BackupDependencies, repository: Repository, vmId: string, options: CallOptions) {
+  try {
+    const adopted = await adoptRestorePoints({ catalogue: deps.catalogue, repository, vmId, ...options })
+    if (adopted.length > 0) deps.logger.info({ vmId, adopted }, 'adopted restore points that were sealed before a stop')
+  } catch (error) {
+    options.signal.throwIfAborted()
+    if (!(error instanceof PlatformError) || error.code !== 'repository.manifest_invalid') throw error
+    deps.logger.error({ vmId, err: error }, 'a restore point in the repository cannot be trusted')
+  }
+}
+
+function sealedSentence({ manifest }: SealedManifest): string {
+  const sum = (of: (disk: SealedManifest['manifest']['disks'][number]) => number) =>
+    formatByteSize(manifest.disks.reduce((total, disk) => total + of(disk), 0))
+  const read = sum((disk) => disk.readBytes)
+  return `The restore point is sealed: ${read} read, ${sum((disk) => disk.storedBytes)} stored.`
+}
+
+function toResult(point: Pick<RestorePointRecord, 'restorePointId' | 'disks'>): JobResult {
+  const sum = (of: (disk: { readBytes: number; storedBytes: number }) => number) =>
+    point.disks.reduce((total, disk) => total + of(disk), 0)
+  return {
+    kind: 'backup',
+    restorePointId: point.restorePointId,
+    readBytes: sum((disk) => disk.readBytes),
+    storedBytes: sum((disk) => disk.storedBytes),
+  }
+}

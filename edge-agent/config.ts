@@ -1,0 +1,75 @@
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { z } from 'zod'
+
+const directory = z
+  .string()
+  .min(1)
+  .transform((text) => path.resolve(text))
+
+const Environment = z.object({
+  SENDENSE_EDGE_STATE_DIR: directory,
+  SENDENSE_EDGE_RUNTIME_DIR: directory.default(() => path.join(tmpdir(), 'sendense-edge')),
+  SENDENSE_EDGE_CLOUD_URL: z.url({ protocol: /^https?$/ }).optional(),
+  SENDENSE_EDGE_ENROLMENT_TOKEN: z.string().min(1).optional(),
+  SENDENSE_EDGE_DATABASE_SOCKET: z.string().min(1),
+  SENDENSE_EDGE_DATABASE_NAME: z
+    .string()
+    .regex(/^[a-z0-9_]{1,64}$/)
+    .default('sendense_edge'),
+  SENDENSE_EDGE_KVM_ROOT: directory.optional(),
+  SENDENSE_EDGE_KVM_RUNTIME_DIR: directory.optional(),
+  SENDENSE_EDGE_REPOSITORY_DIR: directory.optional(),
+  SENDENSE_EDGE_REPOSITORY_NAME: z.string().min(1).max(255).default('local repository'),
+  SENDENSE_EDGE_JOBS_MAX: z.coerce.number().int().min(1).max(64).default(2),
+  SENDENSE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+})
+
+export interface EdgeAgentConfig {
+  /** Keys, certificate, secrets of repositories. */
+  readonly stateDir: string
+  /** Sockets: a short path. */
+  readonly runtimeDir: string
+  /** Where the agent enrols; only needed until it has. */
+  readonly cloudUrl: string | undefined
+  readonly enrolmentToken: string | undefined
+  readonly databaseSocket: string
+  readonly databaseName: string
+  /** Plain-QEMU host to protect; absent: none. */
+  readonly kvm: { readonly rootDir: string; readonly runtimeDir: string } | undefined
+  readonly repository: { readonly dir: string; readonly name: string } | undefined
+  readonly jobsMax: number
+  readonly logLevel: string
+}
+
+/** The only reader of the environment. Throws `config.invalid` and names the variables. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): EdgeAgentConfig {
+  const parsed = Environment.safeParse(environment)
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
+    throw new PlatformError('config.invalid', `settings are missing or wrong: ${problems.join('; ')}`)
+  }
+  const found = parsed.data
+  const rootDir = found.SENDENSE_EDGE_KVM_ROOT
+  const repositoryDir = found.SENDENSE_EDGE_REPOSITORY_DIR
+  return {
+    stateDir: found.SENDENSE_EDGE_STATE_DIR,
+    runtimeDir: found.SENDENSE_EDGE_RUNTIME_DIR,
+    cloudUrl: found.SENDENSE_EDGE_CLOUD_URL,
+    enrolmentToken: found.SENDENSE_EDGE_ENROLMENT_TOKEN,
+    databaseSocket: found.SENDENSE_EDGE_DATABASE_SOCKET,
+    databaseName: found.SENDENSE_EDGE_DATABASE_NAME,
+    kvm:
+      rootDir === undefined
+        ? undefined
+        : {
+            rootDir,
+            runtimeDir: found.SENDENSE_EDGE_KVM_RUNTIME_DIR ?? path.join(found.SENDENSE_EDGE_RUNTIME_DIR, 'kvm'),
+          },
+    repository:
+      repositoryDir === undefined ? undefined : { dir: repositoryDir, name: found.SENDENSE_EDGE_REPOSITORY_NAME },
+    jobsMax: found.SENDENSE_EDGE_JOBS_MAX,
+    logLevel: found.SENDENSE_LOG_LEVEL,
+  }
+}

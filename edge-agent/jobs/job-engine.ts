@@ -1,0 +1,284 @@
+import type { JobLogEntry } from '@sendense/shared/contracts/job.ts'
+import { isFinalJobState } from '@sendense/shared/domain/job-state.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
+import type { Clock } from '@sendense/shared/runtime/clock.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import type { Catalogue, CatalogueTransaction } from '../catalog/catalogue.ts'
+import type { JobArguments, JobRecord } from '../catalog/job-store.ts'
+import { isInvariantError, logToJob, moveJob } from './job-changes.ts'
+import { toJobReport } from './job-report.ts'
+import type { JobRun, JobRunner, JobRunners, ProgressFacts, ProgressSink } from './job-runner.ts'
+
+/** Runs begun before a job that keeps being cut off is given up. */
+const ATTEMPTS_MAX = 3
+const LISTED_MAX = 1000
+
+const kindOf = {
+  'backup-vm': 'backup',
+  'restore-vm': 'restore',
+  'verify-restore-point': 'verify',
+} as const satisfies Record<JobArguments['type'], JobRecord['kind']>
+
+export interface JobEngineOptions {
+  readonly catalogue: Catalogue
+  readonly runners: JobRunners
+  readonly progress: ProgressSink
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Jobs that run at the same time. */
+  readonly runningMax: number
+  /** A broken invariant: the process must end. */
+  readonly onFatal: (error: unknown) => void
+  /** Called after each job that reached a final state. */
+  readonly onJobEnded?: (job: JobRecord) => void
+}
+
+export interface NewJob {
+  readonly vmId: string
+  readonly commandId?: string
+  readonly arguments: JobArguments
+}
+
+class ShutdownError extends Error {
+  override readonly name = 'ShutdownError'
+}
+
+/**
+ * Runs jobs from durable rows. A second backup of a VM that has one unfinished fails with `job.already_running`;
+ * restores and verifications only read sealed points and run beside it. Every change of a row and its report to the
+ * cloud share a transaction.
+ */
+export class JobEngine {
+  readonly #options: JobEngineOptions
+  readonly #running = new Map<string, { readonly abort: AbortController; readonly ended: Promise<void> }>()
+  /** Ends what waits on the database when the process has to go. */
+  readonly #lifetime = new AbortController()
+  #started = false
+  #stopping = false
+  #scheduling: Promise<void> | undefined
+  #scheduleAgain = false
+
+  constructor(options: JobEngineOptions) {
+    this.#options = options
+  }
+
+  /** Jobs that run in this process now. */
+  get runningCount(): number {
+    return this.#running.size
+  }
+
+  /** Queues a job inside the caller's transaction; call `nudge` after it. Does nothing where the job exists. */
+  async submit(tx: CatalogueTransaction, { vmId, commandId, arguments: wanted }: NewJob): Promise<void> {
+    if ((await tx.jobs.find(wanted.jobId)) !== undefined) return
+    const kind = kindOf[wanted.type]
+    const at = this.#options.clock.now()
+    const other = kind === 'backup' ? await this.#findUnfinishedBackup(tx, vmId) : undefined
+    const job: JobRecord = {
+      jobId: wanted.jobId,
+      kind,
+      vmId,
+      ...(commandId === undefined ? {} : { commandId }),
+      arguments: wanted,
+      state: 'queued',
+      revision: 0,
+      attempt: 0,
+      queuedAt: at,
+    }
+    await tx.jobs.insert(job)
+    await tx.outbox.append({ type: 'job-reported', job: toJobReport(job) }, at)
+    if (other === undefined) return
+    const error = new PlatformError('job.already_running', `job ${other.jobId} of this VM has not ended yet`, {
+      details: { jobId: other.jobId },
+    })
+    await moveJob(tx, job.jobId, { to: 'failed', at, error: toErrorReport(error) })
+  }
+
+  /** Recovers what a dead process left running, then begins with the queue. Call once. */
+  async start(): Promise<void> {
+    const signal = this.#lifetime.signal
+    const left = await this.#options.catalogue.transaction(
+      async (tx) => await tx.jobs.list({ states: ['running', 'cancelling'], limit: LISTED_MAX }),
+      { signal },
+    )
+    for (const job of left) await this.#recover(job)
+    this.#started = true
+    this.nudge()
+  }
+
+  /** Looks at the queue now. */
+  nudge(): void {
+    if (!this.#started || this.#stopping) return
+    if (this.#scheduling !== undefined) {
+      this.#scheduleAgain = true
+      return
+    }
+    this.#scheduling = this.#schedule()
+      .catch((error: unknown) => {
+        if (!this.#stopping) this.#options.onFatal(error)
+      })
+      .finally(() => {
+        this.#scheduling = undefined
+        if (!this.#scheduleAgain) return
+        this.#scheduleAgain = false
+        this.nudge()
+      })
+  }
+
+  /** Resolves when the wish is durable, not when the job has ended. Rejects with `job.not_found`, `job.not_cancellable`. */
+  async cancel(jobId: string, options: { readonly signal: AbortSignal }): Promise<void> {
+    const at = this.#options.clock.now()
+    await this.#options.catalogue.transaction(async (tx) => {
+      const job = await tx.jobs.find(jobId)
+      if (job === undefined) throw new PlatformError('job.not_found', `there is no job ${jobId}`)
+      if (isFinalJobState(job.state)) throw new PlatformError('job.not_cancellable', `job ${jobId} has ended already`)
+      await moveJob(tx, jobId, { to: job.state === 'queued' ? 'cancelled' : 'cancelling', at })
+    }, options)
+    this.#running.get(jobId)?.abort.abort(new PlatformError('internal.cancelled', 'the job was cancelled'))
+  }
+
+  /** Puts running jobs back into the queue for the next start; resolves when nothing of them runs any more. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    await this.#scheduling
+    for (const { abort } of this.#running.values()) abort.abort(new ShutdownError('the agent is stopping'))
+    await Promise.all([...this.#running.values()].map((running) => running.ended))
+    this.#lifetime.abort()
+  }
+
+  async #findUnfinishedBackup(tx: CatalogueTransaction, vmId: string): Promise<JobRecord | undefined> {
+    const states = ['queued', 'running', 'cancelling'] as const
+    return (await tx.jobs.list({ states, vmId, kind: 'backup', limit: 1 }))[0]
+  }
+
+  async #schedule(): Promise<void> {
+    const { catalogue, runningMax } = this.#options
+    if (this.#running.size >= runningMax) return
+    const queued = await catalogue.transaction(
+      async (tx) => await tx.jobs.list({ states: ['queued'], limit: LISTED_MAX }),
+      { signal: this.#lifetime.signal },
+    )
+    for (const job of queued) {
+      if (this.#stopping || this.#running.size >= runningMax) return
+      if (this.#running.has(job.jobId)) continue
+      const abort = new AbortController()
+      const ended = this.#execute(job, abort.signal)
+        .catch((error: unknown) => this.#options.onFatal(error))
+        .finally(() => {
+          this.#running.delete(job.jobId)
+          this.nudge()
+        })
+      this.#running.set(job.jobId, { abort, ended })
+    }
+  }
+
+  async #execute(queued: JobRecord, signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.#options
+    const job = await this.#move(queued.jobId, { to: 'running', at: clock.now() })
+    if (job === undefined) return
+    const log = logger.child({ jobId: job.jobId, kind: job.kind, vmId: job.vmId })
+    log.info({ attempt: job.attempt }, 'job begins')
+    const run = await this.#openRun(job)
+    try {
+      const result = await this.#runnerOf(job).run(run, { signal })
+      await this.#settle(job.jobId, { to: 'succeeded', at: clock.now(), result })
+      log.info({ result }, 'job succeeded')
+    } catch (error) {
+      if (isInvariantError(error)) throw error
+      if (signal.aborted && signal.reason instanceof ShutdownError)
+        return await this.#putBack(run, 'The agent is stopping')
+      const cancelled = signal.aborted
+      const known = cancelled ? signal.reason : error
+      log.warn({ err: error, cancelled }, 'job did not succeed')
+      const report = toErrorReport(known)
+      await run.log(cancelled ? 'warning' : 'error', 'end', report.message.slice(0, 1000))
+      await this.#settle(job.jobId, { to: cancelled ? 'cancelled' : 'failed', at: clock.now(), error: report })
+    }
+  }
+
+  async #recover(job: JobRecord): Promise<void> {
+    const { clock, logger } = this.#options
+    const run = await this.#openRun(job)
+    try {
+      const result = await this.#runnerOf(job).recover(run, { signal: this.#lifetime.signal })
+      if (result !== undefined) {
+        await run.log('info', 'recover', 'The agent had stopped after the work was done; nothing had to be repeated.')
+        await this.#settle(job.jobId, { to: 'succeeded', at: clock.now(), result })
+      } else if (job.state === 'cancelling') {
+        const error = toErrorReport(new PlatformError('internal.cancelled', 'the job was cancelled'))
+        await this.#settle(job.jobId, { to: 'cancelled', at: clock.now(), error })
+      } else if (job.attempt >= ATTEMPTS_MAX) {
+        const sentence = `the agent was stopped in the middle of this job ${job.attempt} times; it is not tried again`
+        const error = new PlatformError('job.interrupted', sentence, { details: { attempt: job.attempt } })
+        await this.#settle(job.jobId, { to: 'failed', at: clock.now(), error: toErrorReport(error) })
+      } else {
+        await this.#putBack(run, 'The agent was stopped in the middle of this job')
+      }
+    } catch (error) {
+      if (isInvariantError(error)) throw error
+      logger.error({ jobId: job.jobId, err: error }, 'job could not be recovered')
+      const reason = toErrorReport(error).message
+      const known = new PlatformError('job.interrupted', `the agent was stopped in the middle of this job; ${reason}`)
+      await this.#settle(job.jobId, { to: 'failed', at: clock.now(), error: toErrorReport(known) })
+    }
+  }
+
+  async #putBack(run: JobRun, why: string): Promise<void> {
+    await run.log('warning', 'recover', `${why}; nothing half-made was kept, the job starts again from its beginning.`)
+    const back = await this.#move(run.job.jobId, { to: 'queued', at: this.#options.clock.now() })
+    if (back !== undefined) return
+    // Somebody cancelled it meanwhile.
+    const error = toErrorReport(new PlatformError('internal.cancelled', 'the job was cancelled'))
+    await this.#settle(run.job.jobId, { to: 'cancelled', at: this.#options.clock.now(), error })
+  }
+
+  async #settle(jobId: string, move: Parameters<typeof moveJob>[2]): Promise<void> {
+    const ended = await this.#move(jobId, move)
+    if (ended !== undefined) this.#options.onJobEnded?.(ended)
+  }
+
+  async #move(jobId: string, move: Parameters<typeof moveJob>[2]): Promise<JobRecord | undefined> {
+    const { catalogue } = this.#options
+    return await catalogue.transaction(async (tx) => await moveJob(tx, jobId, move), { signal: this.#lifetime.signal })
+  }
+
+  #runnerOf(job: JobRecord): JobRunner {
+    // The table's type pairs each runner with its own arguments; a row's arguments come from the same type.
+    return this.#options.runners[job.arguments.type]
+  }
+
+  async #openRun(job: JobRecord): Promise<JobRun> {
+    const { catalogue, clock, progress } = this.#options
+    const signal = this.#lifetime.signal
+    const log = await catalogue.transaction(async (tx) => await tx.jobs.listLog(job.jobId), { signal })
+    let sequence = (log.at(-1)?.sequence ?? -1) + 1
+    const rate = createRateMeter(clock)
+    return {
+      job,
+      arguments: job.arguments,
+      log: async (level, step, sentence) => {
+        const entry: JobLogEntry = { sequence: sequence++, at: clock.now().toISOString(), level, step, sentence }
+        await catalogue.transaction(async (tx) => await logToJob(tx, job.jobId, entry), { signal })
+      },
+      progress: (facts) => {
+        const at = clock.now().toISOString()
+        progress.report({ jobId: job.jobId, ...facts, bytesPerSecond: rate(facts), at })
+      },
+    }
+  }
+}
+
+/** Bytes per second over about the last five seconds of one phase. */
+function createRateMeter(clock: Clock): (facts: ProgressFacts) => number {
+  let samples: { readonly atMs: number; readonly doneBytes: number; readonly phase: string }[] = []
+  return ({ phase, doneBytes }) => {
+    const atMs = clock.now().getTime()
+    samples = samples.filter(
+      (sample) => sample.phase === phase && sample.doneBytes <= doneBytes && atMs - sample.atMs < 5000,
+    )
+    samples.push({ atMs, doneBytes, phase })
+    const first = samples[0]
+    if (first === undefined || atMs <= first.atMs) return 0
+    return Math.round(((doneBytes - first.doneBytes) * 1000) / (atMs - first.atMs))
+  }
+}

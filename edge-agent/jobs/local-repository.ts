@@ -1,0 +1,80 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readdir } from 'node:fs/promises'
+import path from 'node:path'
+import type { Clock } from '@sendense/shared/runtime/clock.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
+import { z } from 'zod'
+import { openQcow2Repository } from '../repository/qcow2-chain/qcow2-repository.ts'
+import { createQcow2Repository } from '../repository/qcow2-chain/repository-descriptor.ts'
+import type { RepositoryEntry } from './repository-registry.ts'
+import { readOptionalFile, writeSecretFile } from './secret-file.ts'
+
+/** What the agent must not lose of a repository, in a file only it can read: without the key no chunk can be proven. */
+const RepositorySecret = z.strictObject({
+  repositoryId: z.uuid(),
+  name: z.string(),
+  dir: z.string(),
+  /** 32 bytes, base64. */
+  idKey: z.base64(),
+  /** Its descriptor was made: from then on an empty place means that the storage is away, not that it is new. */
+  made: z.boolean(),
+})
+type RepositorySecret = z.infer<typeof RepositorySecret>
+
+export interface LocalRepositoryOptions {
+  readonly stateDir: string
+  readonly dir: string
+  readonly name: string
+  /** Sockets: a short path. */
+  readonly runtimeDir: string
+  readonly signingKey: SigningKey
+  readonly newId: () => string
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** The repository of QCOW2 chains in a directory of this machine; made when it is first opened, with keys of its own. */
+export async function prepareLocalRepository(options: LocalRepositoryOptions): Promise<RepositoryEntry> {
+  const { stateDir, dir, runtimeDir, signingKey, clock, logger } = options
+  const secretsDir = path.join(stateDir, 'repositories')
+  await mkdir(secretsDir, { recursive: true, mode: 0o700 })
+  let secret = (await findSecret(secretsDir, dir)) ?? (await makeSecret(secretsDir, options))
+  const { repositoryId, name } = secret
+  return {
+    record: { repositoryId, name, kind: 'qcow2-chain', location: dir },
+    async open({ signal }) {
+      if (!secret.made) {
+        await createQcow2Repository({ dir, repositoryId, clock }, { signal })
+        secret = await writeSecret(secretsDir, { ...secret, made: true })
+      }
+      const idKey = Buffer.from(secret.idKey, 'base64')
+      const trustedPublicKeys = [signingKey.publicKey]
+      return await openQcow2Repository(
+        { dir, expectedRepositoryId: repositoryId, idKey, signingKey, trustedPublicKeys, runtimeDir, clock, logger },
+        { signal },
+      )
+    },
+  }
+}
+
+async function findSecret(secretsDir: string, dir: string): Promise<RepositorySecret | undefined> {
+  for (const name of await readdir(secretsDir)) {
+    if (!name.endsWith('.json')) continue
+    const text = await readOptionalFile(path.join(secretsDir, name))
+    if (text === undefined) continue
+    const secret = RepositorySecret.parse(JSON.parse(text))
+    if (secret.dir === dir) return secret
+  }
+  return undefined
+}
+
+async function makeSecret(secretsDir: string, { dir, name, newId }: LocalRepositoryOptions): Promise<RepositorySecret> {
+  const idKey = randomBytes(32).toString('base64')
+  return await writeSecret(secretsDir, { repositoryId: newId(), name, dir, idKey, made: false })
+}
+
+async function writeSecret(secretsDir: string, secret: RepositorySecret): Promise<RepositorySecret> {
+  await writeSecretFile(path.join(secretsDir, `${secret.repositoryId}.json`), JSON.stringify(secret))
+  return secret
+}

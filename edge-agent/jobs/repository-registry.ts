@@ -1,0 +1,74 @@
+import type { RepositoryReport } from '@sendense/shared/contracts/inventory.ts'
+import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { Clock } from '@sendense/shared/runtime/clock.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import type { CallOptions } from '../block/block-source.ts'
+import type { RepositoryRecord } from '../catalog/repository-store.ts'
+import type { Repository } from '../repository/repository.ts'
+
+/** A configured repository; its storage may be away when the agent starts, so it is opened when first needed. */
+export interface RepositoryEntry {
+  readonly record: RepositoryRecord
+  /** Rejects with `repository.*`. */
+  open(options: CallOptions): Promise<Repository>
+}
+
+/** Every repository this agent was configured with. Owns the open ones. */
+export class RepositoryRegistry implements AsyncDisposable {
+  readonly #entries: ReadonlyMap<string, RepositoryEntry>
+  readonly #open = new Map<string, Promise<Repository>>()
+  readonly #clock: Clock
+  readonly #logger: Logger
+
+  constructor(entries: readonly RepositoryEntry[], options: { clock: Clock; logger: Logger }) {
+    this.#entries = new Map(entries.map((entry) => [entry.record.repositoryId, entry]))
+    this.#clock = options.clock
+    this.#logger = options.logger
+  }
+
+  records(): RepositoryRecord[] {
+    return [...this.#entries.values()].map((entry) => entry.record)
+  }
+
+  /** The open repository, probed just now. Rejects with `repository.missing` and whatever opening rejects with. */
+  async get(repositoryId: string, options: CallOptions): Promise<Repository> {
+    const entry = this.#entries.get(repositoryId)
+    if (entry === undefined) {
+      throw new PlatformError('repository.missing', `this agent has no repository ${repositoryId}`)
+    }
+    let opening = this.#open.get(repositoryId)
+    if (opening === undefined) {
+      opening = entry.open(options)
+      this.#open.set(repositoryId, opening)
+      opening.catch(() => this.#open.delete(repositoryId))
+    }
+    const repository = await opening
+    await repository.getCapacity(options)
+    return repository
+  }
+
+  /** State of each, for people. Rejects only with the signal's reason. */
+  async report(options: CallOptions): Promise<RepositoryReport[]> {
+    return await Promise.all([...this.#entries.values()].map(async (entry) => await this.#reportOne(entry, options)))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const opening of this.#open.values()) {
+      const repository = await opening.catch(() => undefined)
+      await repository?.[Symbol.asyncDispose]()
+    }
+    this.#open.clear()
+  }
+
+  async #reportOne({ record }: RepositoryEntry, options: CallOptions): Promise<RepositoryReport> {
+    const checkedAt = this.#clock.now().toISOString()
+    try {
+      const repository = await this.get(record.repositoryId, options)
+      return { ...record, state: 'ready', ...(await repository.getCapacity(options)), checkedAt }
+    } catch (error) {
+      options.signal.throwIfAborted()
+      this.#logger.warn({ repositoryId: record.repositoryId, err: error }, 'repository is not ready')
+      return { ...record, state: isPlatformError(error, 'repository.missing') ? 'missing' : 'failed', checkedAt }
+    }
+  }
+}

@@ -1,0 +1,138 @@
+import type { InventoryReport, VmReport } from '@sendense/shared/contracts/inventory.ts'
+import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
+import type { Clock } from '@sendense/shared/runtime/clock.ts'
+import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import type { CallOptions } from '../block/block-source.ts'
+import type { Catalogue, CatalogueTransaction } from '../catalog/catalogue.ts'
+import type { VmContextFacts, VmContextRecord } from '../catalog/vm-context-store.ts'
+import type { SourceVm } from '../platforms/source-connector.ts'
+import type { PlatformRegistry } from './platform-registry.ts'
+import type { RepositoryRegistry } from './repository-registry.ts'
+
+const REPEAT_AFTER_MS = 15 * 60_000
+const VMS_REPORTED_MAX = 5000
+
+export interface VmInventoryOptions {
+  readonly catalogue: Catalogue
+  readonly platforms: PlatformRegistry
+  readonly repositories: RepositoryRegistry
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly newId: () => string
+  readonly hostname: string
+  readonly agentVersion: string
+}
+
+/** Keeps the VM contexts in step with the platforms and reports what is there when it changed, or after 15 minutes. */
+export class VmInventory {
+  readonly #options: VmInventoryOptions
+  #lastReport: { readonly fingerprint: string; readonly atMs: number } | undefined
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(options: VmInventoryOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Reads platforms and repositories now; calls follow one another. A platform that does not answer keeps what was
+   * known of it. `force`: reports even what has not changed.
+   */
+  async refresh(options: CallOptions & { readonly force?: boolean }): Promise<void> {
+    const run = this.#queue.then(async () => await this.#refresh(options))
+    this.#queue = run.catch(() => undefined)
+    await run
+  }
+
+  async #refresh({ signal, force = false }: CallOptions & { readonly force?: boolean }): Promise<void> {
+    const { catalogue, platforms, repositories, clock, hostname, agentVersion } = this.#options
+    for (const { kind, source } of platforms.list()) {
+      const listed = await this.#list(kind, source.listVms({ signal }), signal)
+      if (listed !== undefined)
+        await catalogue.transaction(async (tx) => await this.#merge(tx, kind, listed), { signal })
+    }
+    const repositoryReports = await repositories.report({ signal })
+    const at = clock.now()
+    const records = await catalogue.transaction(async (tx) => await tx.vms.list(), { signal })
+    const vms = records.flatMap(toVmReport).slice(0, VMS_REPORTED_MAX)
+    const inventory: InventoryReport = {
+      takenAt: at.toISOString(),
+      hostname,
+      agentVersion,
+      vms,
+      repositories: repositoryReports,
+    }
+    const fingerprint = fingerprintOf(inventory)
+    const due = this.#lastReport === undefined || at.getTime() - this.#lastReport.atMs >= REPEAT_AFTER_MS
+    if (!force && !due && fingerprint === this.#lastReport?.fingerprint) return
+    await catalogue.transaction(async (tx) => await tx.outbox.append({ type: 'inventory-reported', inventory }, at), {
+      signal,
+    })
+    this.#lastReport = { fingerprint, atMs: at.getTime() }
+  }
+
+  async #list(
+    platform: PlatformKind,
+    vms: AsyncIterable<SourceVm>,
+    signal: AbortSignal,
+  ): Promise<SourceVm[] | undefined> {
+    try {
+      return await Array.fromAsync(vms)
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#options.logger.warn({ platform, err: error }, 'the platform does not list its VMs')
+      return undefined
+    }
+  }
+
+  async #merge(tx: CatalogueTransaction, platform: PlatformKind, listed: readonly SourceVm[]): Promise<void> {
+    const seen = new Set<string>()
+    for (const vm of listed) {
+      const known = await tx.vms.findByRef(platform, vm.platformRef)
+      const restoredFrom = known?.restoredFrom ?? (await findOrigin(tx, vm))
+      const vmId = known?.vmId ?? this.#options.newId()
+      seen.add(vmId)
+      await tx.vms.put({ ...toFacts(platform, vm), vmId, ...(restoredFrom === undefined ? {} : { restoredFrom }) })
+    }
+    for (const gone of await tx.vms.list()) {
+      if (gone.platform !== platform || !gone.present || seen.has(gone.vmId)) continue
+      await tx.vms.put({ ...gone, present: false, powerState: 'unknown' })
+    }
+  }
+}
+
+function toFacts(platform: PlatformKind, vm: SourceVm): Omit<VmContextFacts, 'vmId'> {
+  return {
+    platform,
+    platformRef: vm.platformRef,
+    name: vm.name,
+    powerState: vm.powerState,
+    guestAgent: vm.guestAgent,
+    memoryBytes: vm.memoryBytes,
+    cpuCount: vm.cpuCount,
+    present: true,
+    disks: vm.disks.map(({ diskId, sizeBytes, changeTracking }) => ({ diskId, sizeBytes, changeTracking })),
+  }
+}
+
+/** A restore gives the VM it makes the id of its job. */
+async function findOrigin(tx: CatalogueTransaction, vm: SourceVm): Promise<VmContextRecord['restoredFrom']> {
+  if (vm.creationId === undefined) return undefined
+  const job = await tx.jobs.find(vm.creationId)
+  if (job?.arguments.type !== 'restore-vm') return undefined
+  return { restorePointId: job.arguments.restorePointId, jobId: job.jobId }
+}
+
+function toVmReport(vm: VmContextRecord): VmReport[] {
+  if (!vm.present || vm.platformRef === undefined) return []
+  const { platformRef, present: _present, disks, ...rest } = vm
+  return [{ ...rest, platformRef, disks: disks.map(({ tracking: _tracking, ...disk }) => disk) }]
+}
+
+/** Equal for inventories a person would call the same: free space counts in steps of a hundredth. */
+function fingerprintOf({ vms, repositories }: InventoryReport): string {
+  const rounded = repositories.map(({ checkedAt: _checkedAt, freeBytes, ...rest }) => {
+    const step = Math.max(1, Math.floor((rest.capacityBytes ?? 0) / 100))
+    return { ...rest, freeSteps: freeBytes === undefined ? undefined : Math.round(freeBytes / step) }
+  })
+  return JSON.stringify({ vms, rounded })
+}

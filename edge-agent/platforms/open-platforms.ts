@@ -1,0 +1,26 @@
+import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
+import { KvmHost } from './kvm/kvm-host.ts'
+import { KvmSourceConnector } from './kvm/kvm-source-connector.ts'
+import type { SourceConnector } from './source-connector.ts'
+import type { TargetConnector } from './target-connector.ts'
+
+export interface PlatformSettings {
+  /** A plain-QEMU host; absent: none. */
+  readonly kvm: { readonly rootDir: string; readonly runtimeDir: string } | undefined
+}
+
+export interface OpenPlatform {
+  readonly kind: PlatformKind
+  readonly source: SourceConnector
+  readonly target?: TargetConnector
+}
+
+/** Connectors of every platform that is set up: the one place where a new platform joins. */
+export function openPlatforms({ kvm }: PlatformSettings): OpenPlatform[] {
+  const platforms: OpenPlatform[] = []
+  if (kvm !== undefined) {
+    const host = new KvmHost(kvm)
+    platforms.push({ kind: 'kvm', source: new KvmSourceConnector({ host }) })
+  }
+  return platforms
+}
