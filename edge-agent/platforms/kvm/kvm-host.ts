@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { readVmConfig, type VmConfig } from './vm-config.ts'
@@ -87,6 +87,10 @@ export class KvmHost {
     await mkdir(this.rootDir, { recursive: true, mode: 0o700 })
     await mkdir(dir, { mode: 0o700 })
     return dir
+  }
+
+  async removeDraft(creationId: string): Promise<void> {
+    await rm(join(this.rootDir, `${CREATING_PREFIX}${creationId}`), { recursive: true, force: true })
   }
 
   /** Turns a draft into a listed VM, durably. Rejects with `target.vm_exists` when the name is taken. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Extent } from '@sendense/shared/domain/extent.ts'
@@ -26,7 +26,9 @@ export class KvmTestHost implements AsyncDisposable {
   }
 
   static async open(): Promise<KvmTestHost> {
-    return new KvmTestHost(await mkdtemp(join(tmpdir(), 'sd-kvm-')))
+    const made = new KvmTestHost(await mkdtemp(join(tmpdir(), 'sd-kvm-')))
+    await mkdir(made.host.rootDir)
+    return made
   }
 
   /** Makes a VM with empty disks; `raw` ones cannot track changes. */
