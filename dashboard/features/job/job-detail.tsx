@@ -27,7 +27,7 @@ const parent = { href: '/jobs', label: 'Jobs' }
 export function JobDetail({ jobId }: { jobId: string }) {
   const api = useTRPC()
   const job = useQuery(api.job.get.queryOptions({ jobId }))
-  if (job.isError) {
+  if (job.isLoadingError) {
     return (
       <>
         <PageHeader title="Job" parent={parent} />

@@ -61,7 +61,7 @@ export function JobList() {
             }}
           />
         </div>
-        {jobs.isError ? (
+        {jobs.isLoadingError ? (
           <ErrorNotice className="m-4" error={jobs.error} onRetry={() => void jobs.refetch()} />
         ) : jobs.isPending ? (
           <SkeletonRows rows={8} />

@@ -94,7 +94,7 @@ function useFleetFacts() {
     jobs,
     restorePoints,
     complete,
-    error: all.find((query) => query.isError)?.error ?? null,
-    retry: () => all.forEach((query) => query.isError && void query.refetch()),
+    error: all.find((query) => query.isLoadingError)?.error ?? null,
+    retry: () => all.forEach((query) => query.isLoadingError && void query.refetch()),
   }
 }

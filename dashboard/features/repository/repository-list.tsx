@@ -23,7 +23,7 @@ export function RepositoryList() {
   return (
     <>
       <PageHeader title="Repositories" subtitle="Restore points stay on your sites’ own storage" />
-      {repositories.isError ? (
+      {repositories.isLoadingError ? (
         <ErrorNotice error={repositories.error} onRetry={() => void repositories.refetch()} />
       ) : repositories.isPending ? (
         <output aria-label="Loading" className="grid gap-4 xl:grid-cols-2">

@@ -26,7 +26,7 @@ export function RestorePointList({ vm }: { vm: VmView }) {
         title="Restore points"
         note={points.data === undefined || points.data.length === 0 ? undefined : points.data.length}
       />
-      {points.isError ? (
+      {points.isLoadingError ? (
         <ErrorNotice className="m-4" error={points.error} onRetry={() => void points.refetch()} />
       ) : points.isPending ? (
         <SkeletonRows />

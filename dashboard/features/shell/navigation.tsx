@@ -17,6 +17,7 @@ export function Navigation() {
           <Link
             key={href}
             href={href}
+            prefetch
             aria-current={current ? 'page' : undefined}
             className={classNames(
               'flex h-8.5 items-center gap-2.5 rounded-md px-2.5 text-ink-muted transition-colors hover:bg-inset hover:text-ink',

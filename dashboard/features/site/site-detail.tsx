@@ -29,7 +29,7 @@ export function SiteDetail({ siteId }: { siteId: string }) {
     <>
       <PageHeader title="Site" parent={parent} />
       <Card>
-        {sites.isError ? (
+        {sites.isLoadingError ? (
           <ErrorNotice className="m-4" error={sites.error} onRetry={() => void sites.refetch()} />
         ) : sites.isPending ? (
           <SkeletonRows />

@@ -24,7 +24,7 @@ export function SiteList() {
     <>
       <PageHeader title="Sites" subtitle="Where your customers’ machines are, and the agents that protect them" />
       <Card>
-        {sites.isError ? (
+        {sites.isLoadingError ? (
           <ErrorNotice className="m-4" error={sites.error} onRetry={() => void sites.refetch()} />
         ) : sites.isPending ? (
           <SkeletonRows />

@@ -23,7 +23,7 @@ const JOBS_SHOWN_MAX = 20
 export function VmDetail({ vmId }: { vmId: string }) {
   const api = useTRPC()
   const vm = useQuery(api.vm.get.queryOptions({ vmId }))
-  if (vm.isError) {
+  if (vm.isLoadingError) {
     return (
       <>
         <PageHeader title="VM" parent={parent} />
@@ -76,7 +76,7 @@ function VmJobs({ vmId }: { vmId: string }) {
   return (
     <Card>
       <CardHeader title="Jobs" />
-      {jobs.isError ? (
+      {jobs.isLoadingError ? (
         <ErrorNotice className="m-4" error={jobs.error} onRetry={() => void jobs.refetch()} />
       ) : jobs.isPending ? (
         <SkeletonRows />

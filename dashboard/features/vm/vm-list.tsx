@@ -52,7 +52,7 @@ export function VmList() {
           />
           <SearchBox value={search} onChange={setSearch} />
         </div>
-        {vms.isError ? (
+        {vms.isLoadingError ? (
           <ErrorNotice className="m-4" error={vms.error} onRetry={() => void vms.refetch()} />
         ) : vms.isPending ? (
           <SkeletonRows rows={8} />
