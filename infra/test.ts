@@ -96,7 +96,11 @@ function program(
 }
 
 async function buildPortal(signal: AbortSignal): Promise<boolean> {
-  await buildDashboard({ signal, log: (line) => process.stdout.write(`${line}\n`) })
+  await buildDashboard({
+    cacheDir: path.join(checkoutDir, '.sendense/cache'),
+    signal,
+    log: (line) => process.stdout.write(`${line}\n`),
+  })
   return true
 }
 

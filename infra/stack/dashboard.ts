@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import type { ProcessSpec } from '../processes/managed-process.ts'
+import { tryLock } from '../processes/process-lock.ts'
 import { runCommand } from '../processes/run-command.ts'
+import { waitUntil } from '../processes/wait-until.ts'
 import { checkoutDir, type StackPaths } from './stack-paths.ts'
 
 const DASHBOARD_DIR = path.join(checkoutDir, 'dashboard')
@@ -11,8 +13,24 @@ const BUILD_TIMEOUT_MS = 300_000
 /** Written last into the build, so that a build cut short is not taken for one. */
 const STAMP = path.join(DASHBOARD_DIR, '.next', 'sendense-inputs')
 
-/** Builds the portal for production unless the last build was made from the very same files. Returns whether it built. */
-export async function buildDashboard(options: { signal: AbortSignal; log: (line: string) => void }): Promise<boolean> {
+interface BuildOptions {
+  /** Where the lock lies; the build itself is in the portal's folder. */
+  readonly cacheDir: string
+  readonly signal: AbortSignal
+  readonly log: (line: string) => void
+}
+
+/**
+ * Builds the portal for production unless the last build was made from the very same files. One build at a time: another
+ * process's is waited for. Returns whether it built.
+ */
+export async function buildDashboard(options: BuildOptions): Promise<boolean> {
+  await mkdir(options.cacheDir, { recursive: true })
+  await using _lock = await waitUntil(
+    'another build of the portal to end',
+    async () => (await tryLock(path.join(options.cacheDir, 'dashboard-build.lock'))).lock,
+    { signal: options.signal, timeoutMs: BUILD_TIMEOUT_MS, pauseMs: 500 },
+  )
   const inputs = await hashInputs()
   if ((await readFile(STAMP, 'utf8').catch(() => '')) === inputs) return false
   options.log("building the portal's production version")

@@ -166,7 +166,7 @@ class StackBuilder {
   }
 
   async #startPortal(signal: AbortSignal): Promise<void> {
-    await buildDashboard({ signal, log: this.#options.log })
+    await buildDashboard({ cacheDir: this.#paths.cacheDir, signal, log: this.#options.log })
     await this.#start('dashboard', dashboardProcess(this.#paths, this.#settings.ports.dashboard), signal)
   }
 
