@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
-import { access, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CallOptions } from '../block/block-source.ts'
@@ -41,10 +41,18 @@ export async function guestRuns(accelerator: Accelerator): Promise<boolean> {
 async function canUseKvm(): Promise<boolean> {
   try {
     await access('/dev/kvm', constants.R_OK | constants.W_OK)
-    return true
+    return hasHardwareVirtualization(await readFile('/proc/cpuinfo', 'utf8'))
   } catch {
     return false
   }
+}
+
+/**
+ * Whether the processor says that it has VT-x or AMD-V. A KVM without either emulates its guests by software (PVM): small
+ * ones pass any probe, and a Linux kernel ends in an internal error.
+ */
+export function hasHardwareVirtualization(cpuinfo: string): boolean {
+  return /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo)
 }
 
 async function runProbe(accelerator: Accelerator, disk: string): Promise<number | undefined> {
