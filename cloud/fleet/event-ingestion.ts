@@ -1,11 +1,14 @@
 import type { AgentEvent, EventBatch } from '@sendense/shared/contracts/agent-message.ts'
 import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
-import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
+import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { eq, sql } from 'drizzle-orm'
 import type { Database, SystemTransaction } from '../db/database.ts'
 import { databaseErrorCode } from '../db/resilient-pool.ts'
 import { agent, agentEvent } from '../db/schema/fleet.ts'
+import { alert } from '../db/schema/protection.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { applyInventory } from './effects/apply-inventory.ts'
 import { applyCommandReport, applyJobReport } from './effects/apply-job-report.ts'
@@ -109,8 +112,24 @@ async function applyGuarded(
       { agentId: known.agentId, sequence: entry.sequence, type: entry.event.type, reason, error: String(error) },
       'an event of an agent was refused',
     )
+    await raiseRefusal(tx, known, entry, reason)
     return reason
   }
+}
+
+/** A refused event may be a forgery, or a restore point that is missing in the index: people are told. */
+async function raiseRefusal(
+  tx: SystemTransaction,
+  known: KnownAgent,
+  entry: EventBatch['events'][number],
+  reason: string,
+): Promise<void> {
+  const { mspId, customerId, agentId } = known
+  const message = `event ${entry.sequence} (${entry.event.type}) of agent ${agentId} was refused: ${reason}`
+  const error = toErrorReport(new PlatformError('agent.event_refused', message, { details: { agentId, reason } }))
+  await tx
+    .insert(alert)
+    .values({ mspId, customerId, id: newId(), agentId, severity: 'warning', error, raisedAt: new Date(entry.at) })
 }
 
 function refusalOf(error: unknown): string | undefined {

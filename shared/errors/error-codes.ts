@@ -247,6 +247,12 @@ export const errorCodes = {
     advice: 'Enrol the agent with a token from the portal.',
   },
   'agent.revoked': { retry: 'after-fix', httpStatus: 403, advice: 'Enrol the agent again.' },
+  'agent.event_refused': {
+    retry: 'never',
+    httpStatus: 422,
+    advice:
+      'Refresh the inventory of the agent; if it comes back, its reports name what is not its own: look at the log.',
+  },
   'enrolment.token_invalid': {
     retry: 'after-fix',
     httpStatus: 401,

