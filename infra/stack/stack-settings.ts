@@ -64,7 +64,7 @@ async function newSettings(ports: 'fixed' | 'free'): Promise<StackSettings> {
   }
 }
 
-/** 96 random bits in characters that need no quoting in addresses and shells. */
+/** 96 random bits in characters that need no quoting in addresses and shells, and are never taken for an option. */
 function newPassword(): string {
-  return randomBytes(12).toString('base64url')
+  return randomBytes(12).toString('hex')
 }
