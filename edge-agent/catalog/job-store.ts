@@ -31,6 +31,8 @@ export interface JobFilter {
   readonly states?: readonly JobState[]
   readonly vmId?: string
   readonly kind?: JobKind
+  /** Oldest first unless true. */
+  readonly newestFirst?: boolean
   readonly limit: number
 }
 
@@ -41,7 +43,7 @@ export interface JobStore {
   insert(record: JobRecord): Promise<void>
   /** Replaces the row of the same id. */
   update(record: JobRecord): Promise<void>
-  /** Oldest first by `queuedAt`, then id. */
+  /** By `queuedAt`, then id. */
   list(filter: JobFilter): Promise<JobRecord[]>
   /** Does nothing where job and sequence exist. */
   appendLog(jobId: string, entry: JobLogEntry): Promise<void>

@@ -1,9 +1,11 @@
 import process from 'node:process'
 import { toPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { Command } from 'commander'
+import { registerAgentStateCommands } from './agent-state-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 
 const program = new Command('sendense-edge').description('the Sendense edge agent, on its own machine')
+registerAgentStateCommands(program)
 registerKvmHostCommands(program)
 
 try {

@@ -8,6 +8,8 @@ export interface Platform {
   readonly kind: PlatformKind
   readonly source: SourceConnector
   readonly target?: TargetConnector
+  /** What both sides stand on; disposed after them. */
+  readonly ground?: AsyncDisposable
 }
 
 /** Every platform this agent works with; new ones join where the registry is made, in main.ts. Owns its connectors. */
@@ -35,9 +37,10 @@ export class PlatformRegistry implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { source, target } of this.#platforms.values()) {
+    for (const { source, target, ground } of this.#platforms.values()) {
       await target?.[Symbol.asyncDispose]()
       await source[Symbol.asyncDispose]()
+      await ground?.[Symbol.asyncDispose]()
     }
   }
 

@@ -1,7 +1,7 @@
 import { ErrorReport } from '@sendense/shared/contracts/error-report.ts'
 import { JobKind, JobLogEntry, JobResult } from '@sendense/shared/contracts/job.ts'
 import { jobStates } from '@sendense/shared/domain/job-state.ts'
-import { and, asc, eq, inArray } from 'drizzle-orm'
+import { and, asc, desc, eq, inArray } from 'drizzle-orm'
 import { z } from 'zod'
 import { JobArguments, type JobRecord, type JobStore } from '../job-store.ts'
 import type { DatabaseTransaction } from './database-connection.ts'
@@ -25,7 +25,8 @@ export function createMariadbJobStore(tx: DatabaseTransaction): JobStore {
       const { jobId, ...rest } = toRow(record)
       await tx.update(job).set(rest).where(eq(job.jobId, jobId))
     },
-    async list({ states, vmId, kind, limit }) {
+    async list({ states, vmId, kind, newestFirst = false, limit }) {
+      const order = newestFirst ? desc : asc
       const rows = await tx
         .select()
         .from(job)
@@ -36,7 +37,7 @@ export function createMariadbJobStore(tx: DatabaseTransaction): JobStore {
             kind === undefined ? undefined : eq(job.kind, kind),
           ),
         )
-        .orderBy(asc(job.queuedAt), asc(job.jobId))
+        .orderBy(order(job.queuedAt), order(job.jobId))
         .limit(limit)
       return rows.map(parseRow)
     },

@@ -88,12 +88,12 @@ function createJobStore(state: MemoryState): JobStore {
       if (!state.jobs.has(record.jobId)) state.jobs.set(record.jobId, record)
     },
     update: async (record) => void state.jobs.set(record.jobId, record),
-    list: async ({ states, vmId, kind, limit }) =>
+    list: async ({ states, vmId, kind, newestFirst: reverse = false, limit }) =>
       [...state.jobs.values()]
         .filter((job) => states === undefined || states.includes(job.state))
         .filter((job) => vmId === undefined || job.vmId === vmId)
         .filter((job) => kind === undefined || job.kind === kind)
-        .toSorted((a, b) => a.queuedAt.getTime() - b.queuedAt.getTime() || (a.jobId < b.jobId ? -1 : 1))
+        .toSorted((a, b) => (reverse ? byQueueTime(b, a) : byQueueTime(a, b)))
         .slice(0, limit),
     appendLog: async (jobId, entry) => {
       const log = state.logs.get(jobId) ?? []
@@ -181,4 +181,8 @@ function byName(a: { readonly name: string }, b: { readonly name: string }): num
 
 function newestFirst(a: RestorePointRecord, b: RestorePointRecord): number {
   return Date.parse(b.takenAt) - Date.parse(a.takenAt) || (a.restorePointId < b.restorePointId ? 1 : -1)
+}
+
+function byQueueTime(a: JobRecord, b: JobRecord): number {
+  return a.queuedAt.getTime() - b.queuedAt.getTime() || (a.jobId < b.jobId ? -1 : 1)
 }
