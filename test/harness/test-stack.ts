@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type ApiClient, connectApi } from '@sendense/cli/api/api-client.ts'
@@ -46,6 +46,7 @@ export async function openTestStack(options: TestStackOptions): Promise<TestStac
   const signal = AbortSignal.timeout(START_TIMEOUT_MS)
   await using cleanup = new AsyncDisposableStack()
   const baseDir = await mkdtemp(path.join(tmpdir(), 'sendense-test-'))
+  await chmod(baseDir, 0o755) // PostgreSQL runs as a user of its own
   const stateDir = path.join(baseDir, 'state')
   cleanup.defer(async () => {
     await options.cleanUp?.(stateDir)
