@@ -1,0 +1,222 @@
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { describe, expect, test } from 'vitest'
+import type { BlockSink } from '../block/block-sink.ts'
+import type { BlockSource } from '../block/block-source.ts'
+import { faultySink, faultySource } from '../block/layers/faulty-disk.ts'
+import { createMemoryDisk, type MemoryDisk } from '../block/memory-disk.ts'
+import { ChunkIds } from './chunk-ids.ts'
+import { copyBackup } from './copy-backup.ts'
+import { createMover } from './create-mover.ts'
+import type { BackupCopyTask } from './mover.ts'
+
+const KIB = 1024
+const CHUNK_BYTES = 256 * KIB
+const SIZE_BYTES = 8 * CHUNK_BYTES
+const idKey = new Uint8Array(32).fill(0x21)
+const call = { signal: AbortSignal.timeout(60_000) }
+
+interface Point {
+  readonly source: MemoryDisk
+  readonly parent: MemoryDisk
+  readonly chunkIds: ChunkIds
+}
+
+/** A source full of data with a full backup of it. */
+async function makeFull(): Promise<Point> {
+  const source = createMemoryDisk({ sizeBytes: SIZE_BYTES })
+  await source.write(0, new Uint8Array(SIZE_BYTES).fill(7), call)
+  const parent = createMemoryDisk({ sizeBytes: SIZE_BYTES })
+  const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)
+  await copyBackup({ mode: 'full', source, sink: parent, chunkIds, idKey }, call)
+  return { source, parent, chunkIds }
+}
+
+/** Notes what is written to a disk. */
+function recording(sink: BlockSink): { readonly sink: BlockSink; readonly calls: string[] } {
+  const calls: string[] = []
+  return {
+    calls,
+    sink: {
+      sizeBytes: sink.sizeBytes,
+      write: async (offsetBytes, bytes, options) => {
+        calls.push(`write ${offsetBytes / KIB}+${bytes.length / KIB}`)
+        await sink.write(offsetBytes, bytes, options)
+      },
+      writeZeroes: async (offsetBytes, lengthBytes, options) => {
+        calls.push(`zero ${offsetBytes / KIB}+${lengthBytes / KIB}`)
+        await sink.writeZeroes(offsetBytes, lengthBytes, options)
+      },
+      flush: async (options) => {
+        calls.push('flush')
+        await sink.flush(options)
+      },
+      [Symbol.asyncDispose]: async () => await sink[Symbol.asyncDispose](),
+    },
+  }
+}
+
+/** Changes the source, and copies what changed onto the parent's content. */
+async function copyChanges(
+  { source, parent, chunkIds }: Point,
+  mode: 'incremental' | 'compare',
+  change: (disk: MemoryDisk) => Promise<void>,
+) {
+  const tracker = source.addTracker()
+  await change(source)
+  const disk = parent.freeze()
+  const { sink, calls } = recording(disk)
+  const frozen = source.freeze(mode === 'incremental' ? tracker : undefined)
+  const progress = await copyBackup({ mode, source: frozen, sink, base: parent, chunkIds, idKey }, call)
+  expect(Buffer.compare(disk.bytes, source.bytes)).toBe(0)
+  return { calls, progress }
+}
+
+describe('a full backup', () => {
+  test('neither reads what is known to be zero nor writes what reads as zeros', async () => {
+    const source = createMemoryDisk({ sizeBytes: SIZE_BYTES })
+    await source.write(CHUNK_BYTES, new Uint8Array(CHUNK_BYTES).fill(1), call)
+    await source.write(4 * CHUNK_BYTES, new Uint8Array(CHUNK_BYTES), call)
+    const { sink, calls } = recording(createMemoryDisk({ sizeBytes: SIZE_BYTES }))
+    const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)
+    const progress = await copyBackup({ mode: 'full', source, sink, chunkIds, idKey }, call)
+    expect(calls).toEqual(['write 256+256', 'flush'])
+    expect(progress).toMatchObject({ readBytes: 2 * CHUNK_BYTES, writtenBytes: CHUNK_BYTES, zeroedBytes: 0 })
+    expect([...Array(8).keys()].filter((index) => !chunkIds.isZero(index))).toEqual([1])
+  })
+})
+
+describe('an incremental', () => {
+  test('reads and writes only what is dirty, and completes the chunk from its base', async () => {
+    const point = await makeFull()
+    const { calls, progress } = await copyChanges(point, 'incremental', async (disk) => {
+      await disk.write(CHUNK_BYTES + 64 * KIB, new Uint8Array(64 * KIB).fill(9), call)
+    })
+    expect(calls).toEqual(['write 320+64', 'flush'])
+    expect(progress).toMatchObject({ readBytes: 64 * KIB, baseReadBytes: CHUNK_BYTES, writtenBytes: 64 * KIB })
+  })
+
+  test('writes zeros where data was zeroed, trimmed or overwritten with zeros, without reading known ones', async () => {
+    const point = await makeFull()
+    const { calls, progress } = await copyChanges(point, 'incremental', async (disk) => {
+      await disk.writeZeroes(0, CHUNK_BYTES, call)
+      await disk.writeZeroes(2 * CHUNK_BYTES, 64 * KIB, call)
+      await disk.write(4 * CHUNK_BYTES, new Uint8Array(128 * KIB), call)
+    })
+    expect(calls).toEqual(['zero 0+256', 'zero 512+64', 'zero 1024+128', 'flush'])
+    expect(progress).toMatchObject({ readBytes: 128 * KIB, writtenBytes: 0, zeroedBytes: 448 * KIB })
+    expect(point.chunkIds.isZero(0)).toBe(true)
+  })
+
+  test('writes nothing where what was written is what was there', async () => {
+    const point = await makeFull()
+    const { calls } = await copyChanges(point, 'incremental', async (disk) => {
+      await disk.write(0, new Uint8Array(100 * KIB).fill(7), call)
+    })
+    expect(calls).toEqual(['flush'])
+  })
+
+  test('does not build on a damaged base', async () => {
+    const point = await makeFull()
+    point.parent.bytes[CHUNK_BYTES + 200 * KIB] = 8
+    const copying = copyChanges(point, 'incremental', async (disk) => {
+      await disk.write(CHUNK_BYTES, new Uint8Array(64 * KIB).fill(9), call)
+    })
+    const details = { offsetBytes: CHUNK_BYTES }
+    await expect(copying).rejects.toMatchObject({ code: 'repository.chunk_corrupt', details })
+  })
+})
+
+describe('a compare run', () => {
+  test('reads everything that is not known to be zero and writes only chunks that differ', async () => {
+    const point = await makeFull()
+    const { calls, progress } = await copyChanges(point, 'compare', async (disk) => {
+      await disk.write(3 * CHUNK_BYTES + 10, Uint8Array.of(1), call)
+      await disk.writeZeroes(5 * CHUNK_BYTES, 2 * CHUNK_BYTES, call)
+    })
+    expect(calls.toSorted()).toEqual(['flush', 'write 768+256', 'zero 1280+512'])
+    expect(progress).toMatchObject({ readBytes: 6 * CHUNK_BYTES, baseReadBytes: 0 })
+  })
+})
+
+/** A full backup of a disk full of data, with other disks where asked. */
+function makeTask(parts: Partial<Pick<BackupCopyTask, 'source' | 'sink'>>): BackupCopyTask {
+  const content = new Uint8Array(SIZE_BYTES).fill(5)
+  const source = createMemoryDisk({ sizeBytes: SIZE_BYTES, content })
+  const sink = createMemoryDisk({ sizeBytes: SIZE_BYTES })
+  const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)
+  return { mode: 'full', source, sink, chunkIds, idKey, ...parts }
+}
+
+describe('a copy in trouble', () => {
+  test('rejects with what source or sink reject with', async () => {
+    const faults = { seed: 3, errorRate: 1 }
+    const source = faultySource(makeTask({}).source, faults)
+    await expect(copyBackup(makeTask({ source }), call)).rejects.toMatchObject({ code: 'source.read_failed' })
+    const sink = faultySink(createMemoryDisk({ sizeBytes: SIZE_BYTES }), faults)
+    await expect(copyBackup(makeTask({ sink }), call)).rejects.toMatchObject({ code: 'target.write_failed' })
+  })
+
+  test('rejects with the signal’s reason when cancelled in the middle, and nothing goes on after', async () => {
+    const control = new AbortController()
+    const { source } = makeTask({})
+    let reads = 0
+    const cancelling: BlockSource = {
+      sizeBytes: source.sizeBytes,
+      extents: (range, options) => source.extents(range, options),
+      read: async (offsetBytes, into, options) => {
+        reads += 1
+        control.abort(new PlatformError('internal.cancelled', 'enough'))
+        await source.read(offsetBytes, into, options)
+      },
+      [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
+    }
+    const { sink, calls } = recording(createMemoryDisk({ sizeBytes: SIZE_BYTES }))
+    const copying = copyBackup(makeTask({ source: cancelling, sink }), { signal: control.signal })
+    await expect(copying).rejects.toMatchObject({ code: 'internal.cancelled' })
+    const readsThen = reads
+    await new Promise(setImmediate)
+    expect(reads).toBe(readsThen)
+    expect(calls).toEqual([])
+  })
+
+  test('disks of other sizes are refused before anything is read', async () => {
+    const other = createMemoryDisk({ sizeBytes: SIZE_BYTES + 512 })
+    const wrongSource = copyBackup(makeTask({ source: other }), call)
+    await expect(wrongSource).rejects.toMatchObject({ code: 'source.disk_size_changed' })
+    await expect(copyBackup(makeTask({ sink: other }), call)).rejects.toMatchObject({
+      code: 'target.disk_size_mismatch',
+    })
+  })
+
+  test('a disk of no bytes is copied', async () => {
+    const empty = createMemoryDisk({ sizeBytes: 0 })
+    const chunkIds = new ChunkIds(0, CHUNK_BYTES)
+    const copying = copyBackup({ mode: 'full', source: empty, sink: empty, chunkIds, idKey }, call)
+    await expect(copying).resolves.toMatchObject({ plannedBytes: 0 })
+  })
+
+  test('a rate slows reads down to it', async () => {
+    const slept: number[] = []
+    const clock = {
+      now: () => new Date(slept.reduce((sum, milliseconds) => sum + milliseconds, 0)),
+      sleep: async (milliseconds: number) => void slept.push(milliseconds),
+    }
+    const task = { ...makeTask({}), readRateMaxBytesPerSecond: 1024 * KIB }
+    await copyBackup(task, call, clock)
+    expect(clock.now().getTime()).toBeGreaterThanOrEqual(1000)
+  })
+})
+
+test('a mover copies disks without an address on this thread', async () => {
+  await using mover = createMover({ workersMax: 1 })
+  const content = new Uint8Array(SIZE_BYTES).fill(4)
+  const source = createMemoryDisk({ sizeBytes: SIZE_BYTES, content })
+  const sink = createMemoryDisk({ sizeBytes: SIZE_BYTES })
+  const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)
+  const seen: number[] = []
+  const onProgress = ({ doneBytes }: { readonly doneBytes: number }): void => void seen.push(doneBytes)
+  await mover.copyBackup({ mode: 'full', source, sink, chunkIds, idKey }, { ...call, onProgress })
+  expect(Buffer.compare(sink.bytes, content)).toBe(0)
+  expect(seen.at(-1)).toBe(SIZE_BYTES)
+  await mover.copyRestore({ source: sink, chunkIds, idKey }, call)
+})
