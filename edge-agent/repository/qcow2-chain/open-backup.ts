@@ -6,18 +6,14 @@ import { CHUNK_ID_BYTES, ChunkIds } from '../../mover/chunk-ids.ts'
 import { openNbdSink } from '../../nbd/nbd-sink.ts'
 import { openNbdSource } from '../../nbd/nbd-source.ts'
 import { createQcow2Image } from '../../qemu/qemu-img.ts'
-import {
-  type BlockNode,
-  startStorageDaemon,
-  type StorageDaemon,
-  type StorageExport,
-} from '../../qemu/storage-daemon.ts'
+import type { BlockNode, StorageDaemon, StorageExport } from '../../qemu/storage-daemon.ts'
 import { baseDiskOf, baseMismatch, checkNewBackup } from '../new-backup-check.ts'
 import { repositorySink, repositorySource } from '../repository-disk.ts'
 import type { NewBackup, NewBackupDisk, RepositoryCapacity } from '../repository.ts'
 import type { ManifestDisk, SealedManifest } from '../restore-point-manifest.ts'
 import { ChainBackupWriter, type ChainWriterDisk } from './backup-writer.ts'
 import type { ChainContext } from './chain-context.ts'
+import { type ChainDaemonOptions, startChainDaemon } from './chain-daemon.ts'
 import { readOnlyChain, writableLayer } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
 import { checkLayerHeader } from './qcow2-header.ts'
@@ -55,7 +51,7 @@ export async function openChainBackup(
   await mkdir(partialDir, { recursive: true, mode: 0o700 })
   undo.defer(async () => await rm(partialDir, { recursive: true, force: true }))
   for (const plan of plans) await createLayer(context, plan, call)
-  const daemon = undo.use(await startStorageDaemon(daemonOptions(context, plans), call))
+  const daemon = undo.use(await startChainDaemon(context, daemonOptions(context, plans), call))
   const disks = new Map<string, ChainWriterDisk>()
   for (const [index, plan] of plans.entries()) {
     const disk = await openDisk(context, plan, { daemon, index, undo, signal: call.signal })
@@ -119,7 +115,7 @@ async function createLayer(context: ChainContext, plan: PlannedDisk, call: CallO
   await createQcow2Image({ path: resolve(plan.partialPath), sizeBytes, ...backing }, call)
 }
 
-function daemonOptions(context: ChainContext, plans: readonly PlannedDisk[]) {
+function daemonOptions(context: ChainContext, plans: readonly PlannedDisk[]): ChainDaemonOptions {
   const nodes: BlockNode[] = []
   const exports: StorageExport[] = []
   for (const [index, plan] of plans.entries()) {
@@ -129,7 +125,7 @@ function daemonOptions(context: ChainContext, plans: readonly PlannedDisk[]) {
     exports.push({ name: sinkExport(index), nodeName: `d${index}`, writable: true })
     if (chain.top !== null) exports.push({ name: baseExport(index), nodeName: chain.top, writable: false })
   }
-  return { runtimeDir: context.runtimeDir, nodes, exports }
+  return { nodes, exports, layers: plans.flatMap((plan) => plan.layers.slice(1)) }
 }
 
 interface OpenDiskOptions extends CallOptions {

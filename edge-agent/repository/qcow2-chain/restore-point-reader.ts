@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import type { BlockSource, CallOptions } from '../../block/block-source.ts'
 import type { ChunkIds } from '../../mover/chunk-ids.ts'
 import { openNbdSource } from '../../nbd/nbd-source.ts'
-import { type BlockNode, startStorageDaemon, type StorageExport } from '../../qemu/storage-daemon.ts'
+import type { BlockNode, StorageExport } from '../../qemu/storage-daemon.ts'
 import { repositorySource } from '../repository-disk.ts'
 import type { RestorePointReader } from '../repository.ts'
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import type { ChainContext } from './chain-context.ts'
+import { startChainDaemon } from './chain-daemon.ts'
 import { readOnlyChain } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
 import { checkLayerHeader } from './qcow2-header.ts'
@@ -29,7 +30,7 @@ export async function openChainReader(
     if (chain.top !== null) exports.push({ name: disk.diskId, nodeName: chain.top, writable: false })
   }
   await using undo = new AsyncDisposableStack()
-  const daemon = undo.use(await startStorageDaemon({ runtimeDir: context.runtimeDir, nodes, exports }, call))
+  const daemon = undo.use(await startChainDaemon(context, { nodes, exports, layers: layersOf(sealed) }, call))
   const disks = new Map<string, { source: BlockSource; chunkIds: ChunkIds }>()
   for (const [diskId, chunkIds] of ids) {
     const source = await openNbdSource(daemon.endpoint(diskId), call)
@@ -37,4 +38,8 @@ export async function openChainReader(
   }
   const owned = undo.move()
   return { sealed, disks, [Symbol.asyncDispose]: async () => await owned.disposeAsync() }
+}
+
+function layersOf({ manifest }: SealedManifest): string[] {
+  return manifest.disks.flatMap((disk) => disk.layers ?? [])
 }

@@ -36,10 +36,7 @@ export async function takeVmLock(dir: string, vmId: string, restorePointId: stri
   await writeFile(ownPath, JSON.stringify(content), { mode: 0o600, flag: 'wx' })
   try {
     // link(2) fails where the name is there, and the name never shows a file that is half written.
-    if (!(await linkNew(ownPath, path))) {
-      await removeDeadLock(path, join(locksDir, `.stale-${lockId}`), vmId)
-      if (!(await linkNew(ownPath, path))) throw locked(vmId, 'another writer was faster')
-    }
+    if (!(await linkNew(ownPath, path))) await takeOver({ locksDir, path, ownPath, vmId })
   } finally {
     await rm(ownPath, { force: true })
   }
@@ -58,17 +55,43 @@ export async function listLiveLocks(dir: string): Promise<readonly { vmId: strin
   return live
 }
 
-async function removeDeadLock(path: string, stalePath: string, vmId: string): Promise<void> {
-  const seen = await readLock(path)
-  if (seen === undefined) return
-  if (await mayBeAlive(seen.holder)) {
-    throw locked(vmId, `process ${seen.holder.pid} on ${seen.holder.host} writes restore point ${seen.restorePointId}`)
+interface TakeOver {
+  readonly locksDir: string
+  readonly path: string
+  /** The new lock, under a name of its own. */
+  readonly ownPath: string
+  readonly vmId: string
+}
+
+/**
+ * Puts our lock in the place of a dead one. Who takes over lock X first claims the name `.takeover-X`, which only one can
+ * have; a claimant that died there is itself taken over. The claim is given back after the lock is replaced, so one
+ * that comes late finds another lock than it had seen, and gives up.
+ */
+async function takeOver({ locksDir, path, ownPath, vmId }: TakeOver): Promise<void> {
+  const dead: string[] = []
+  for (let seen = await readLock(path); seen !== undefined; seen = await readLock(claimPath(locksDir, seen.lockId))) {
+    if (await mayBeAlive(seen.holder)) {
+      const { pid, host } = seen.holder
+      throw locked(vmId, `process ${pid} on ${host} writes restore point ${seen.restorePointId}`)
+    }
+    dead.push(seen.lockId)
   }
-  // Another process may have taken it over meanwhile: what was moved away must be what was seen.
-  await rename(path, stalePath)
-  const moved = await readLock(stalePath)
-  if (moved !== undefined && moved.lockId !== seen.lockId) await linkNew(stalePath, path)
-  await rm(stalePath, { force: true })
+  const last = dead.at(-1)
+  if (last === undefined) throw locked(vmId, 'another writer has just ended')
+  if (!(await linkNew(ownPath, claimPath(locksDir, last)))) throw locked(vmId, 'another writer was faster')
+  const now = await readLock(path)
+  if (now === undefined || !dead.includes(now.lockId)) {
+    await rm(claimPath(locksDir, last), { force: true })
+    throw locked(vmId, 'another writer was faster')
+  }
+  await link(ownPath, `${ownPath}-new`)
+  await rename(`${ownPath}-new`, path)
+  for (const lockId of dead) await rm(claimPath(locksDir, lockId), { force: true })
+}
+
+function claimPath(locksDir: string, lockId: string): string {
+  return join(locksDir, `.takeover-${lockId}`)
 }
 
 async function releaseVmLock(path: string, lockId: string): Promise<void> {

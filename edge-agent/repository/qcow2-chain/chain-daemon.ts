@@ -1,0 +1,50 @@
+import { join } from 'node:path'
+import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { CallOptions } from '../../block/block-source.ts'
+import { checkQcow2Image } from '../../qemu/qemu-img.ts'
+import {
+  type BlockNode,
+  startStorageDaemon,
+  type StorageDaemon,
+  type StorageExport,
+} from '../../qemu/storage-daemon.ts'
+import type { ChainContext } from './chain-context.ts'
+
+export interface ChainDaemonOptions {
+  readonly nodes: readonly BlockNode[]
+  readonly exports: readonly StorageExport[]
+  /** The sealed layers among the nodes, relative to the repository. */
+  readonly layers: readonly string[]
+}
+
+/**
+ * Starts a storage daemon over sealed layers. Rejects with `repository.chunk_corrupt` when it cannot open them because
+ * one is damaged, otherwise as `startStorageDaemon`.
+ */
+export async function startChainDaemon(
+  context: ChainContext,
+  { nodes, exports, layers }: ChainDaemonOptions,
+  call: CallOptions,
+): Promise<StorageDaemon> {
+  try {
+    return await startStorageDaemon({ runtimeDir: context.runtimeDir, nodes, exports }, call)
+  } catch (error) {
+    if (isPlatformError(error, 'qemu.start_failed')) await expectWholeLayers(context.dir, layers, error, call)
+    throw error
+  }
+}
+
+async function expectWholeLayers(dir: string, layers: readonly string[], cause: PlatformError, call: CallOptions) {
+  for (const layer of layers) {
+    const damaged = new PlatformError('repository.chunk_corrupt', `layer ${layer} is damaged: ${cause.message}`, {
+      cause,
+      details: { layer },
+    })
+    try {
+      const report = await checkQcow2Image(join(dir, layer), call)
+      if (report.corruptions > 0) throw damaged
+    } catch (error) {
+      throw isPlatformError(error, 'qemu.command_failed') ? damaged : error
+    }
+  }
+}
