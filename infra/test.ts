@@ -85,7 +85,7 @@ function program(
     name,
     timeoutMs,
     run: async (signal) => {
-      const env = { ...process.env, ...environment }
+      const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1', ...environment }
       const child = spawn(path.join(BIN_DIR, file), args, { cwd: checkoutDir, env, stdio: 'inherit' })
       signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true })
       await once(child, 'exit')

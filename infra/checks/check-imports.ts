@@ -1,12 +1,22 @@
 import path from 'node:path'
-import { cruise, type ICruiseResult } from 'dependency-cruiser'
+import { cruise } from 'dependency-cruiser'
 import { checkoutDir, listCheckoutFiles, WORKSPACES } from './checkout-files.ts'
 import { importRules } from './import-rules.ts'
 
-/** `npm run check:imports`: who may import whom. Fails also when it read fewer files than there are: it would prove nothing. */
-async function main(): Promise<number> {
-  const { output } = await cruise([...WORKSPACES], {
-    baseDir: checkoutDir,
+export interface ImportCheck {
+  readonly modules: number
+  readonly imports: number
+  /** One line each: the rule, who imports what. */
+  readonly violations: readonly string[]
+}
+
+/** Reads every import below the given folders of a directory and holds it against the rules. */
+export async function checkImports(
+  baseDir: string,
+  folders: readonly string[],
+): Promise<ImportCheck & { read: Set<string> }> {
+  const { output } = await cruise([...folders], {
+    baseDir,
     validate: true,
     ruleSet: { forbidden: importRules() },
     doNotFollow: { path: 'node_modules' },
@@ -17,24 +27,26 @@ async function main(): Promise<number> {
     parser: 'tsc',
   })
   if (typeof output === 'string') throw new TypeError('dependency-cruiser answers with an object')
-  const unread = await findUnread(output)
-  for (const file of unread) process.stderr.write(`not read: ${file}\n`)
-  for (const violation of output.summary.violations) {
-    const cycle = violation.cycle?.map((step) => step.name).join(' -> ') ?? ''
-    process.stderr.write(`${violation.rule.name}: ${violation.from} -> ${violation.to} ${cycle}\n`)
+  const violations = output.summary.violations.map((violation) => {
+    const cycle = violation.cycle === undefined ? '' : ` (${violation.cycle.map((step) => step.name).join(' -> ')})`
+    return `${violation.rule.name}: ${violation.from} -> ${violation.to}${cycle}`
+  })
+  return {
+    modules: output.summary.totalCruised,
+    imports: output.summary.totalDependenciesCruised ?? 0,
+    violations,
+    read: new Set(output.modules.map((file) => file.source)),
   }
-  const { totalCruised, totalDependenciesCruised = 0, violations } = output.summary
-  process.stdout.write(
-    `${totalCruised} modules, ${totalDependenciesCruised} imports, ${violations.length} violations\n`,
-  )
-  return unread.length > 0 || violations.length > 0 || totalDependenciesCruised === 0 ? 1 : 0
 }
 
-/** TypeScript files that lie on the disk and are not in the result. */
-async function findUnread(result: ICruiseResult): Promise<string[]> {
-  const read = new Set(result.modules.map((file) => file.source))
+/** `npm run check:imports`: who may import whom. Fails also when it read fewer files than there are: it would prove nothing. */
+async function main(): Promise<number> {
+  const { modules, imports, violations, read } = await checkImports(checkoutDir, WORKSPACES)
   const lists = await Promise.all(WORKSPACES.map(async (workspace) => await listCheckoutFiles(workspace)))
-  return lists.flat().filter((file) => /\.tsx?$/.test(file) && !read.has(file))
+  const unread = lists.flat().filter((file) => /\.tsx?$/.test(file) && !read.has(file))
+  for (const line of [...unread.map((file) => `not read: ${file}`), ...violations]) process.stderr.write(`${line}\n`)
+  process.stdout.write(`${modules} modules, ${imports} imports, ${violations.length} violations\n`)
+  return unread.length > 0 || violations.length > 0 || imports === 0 ? 1 : 0
 }
 
-process.exitCode = await main()
+if (import.meta.main) process.exitCode = await main()

@@ -25,6 +25,9 @@ const AGENT_LEVELS: readonly (readonly string[])[] = [
   ['block'],
 ]
 
+/** Folders with a program of their own, which reads its settings as main.ts does. */
+const CONFIG_READERS = ['cli']
+
 /** Folders of the agent that hold drivers: one folder a driver, none knows another. */
 const DRIVER_FOLDERS = ['platforms', 'applications', 'repository', 'object-store']
 
@@ -59,8 +62,14 @@ function agentLevelRules(): IForbiddenRuleType[] {
     for (const folder of folders) {
       const forbidden = [...above, ...folders.filter((other) => other !== folder)]
       const target = `^edge-agent/([^/]+\\.ts$|(${forbidden.join('|')})/)`
+      const readsConfig = CONFIG_READERS.includes(folder) ? { pathNot: '^edge-agent/config\\.ts$' } : {}
       const from = { path: `^edge-agent/${folder}/`, pathNot: TEST_FILES }
-      rules.push({ name: `agent-${folder}-imports-downwards`, severity: 'error', from, to: { path: target } })
+      rules.push({
+        name: `agent-${folder}-imports-downwards`,
+        severity: 'error',
+        from,
+        to: { path: target, ...readsConfig },
+      })
     }
   }
   // The catalogue stands beside the jobs: it knows no platform, mover or repository.
