@@ -251,7 +251,12 @@ const everythingOf = (customer: SeededCustomer) =>
     { within: { mspId, customers: [customer.customerId] } },
   )
 
-describe('an agent that lies', () => {
+describe.each(['another customer', 'the same customer'])('an agent that lies about an agent of %s', (whose) => {
+  beforeEach(async () => {
+    if (whose === 'another customer') return
+    stranger = await seedCustomer(server.database, mspId, 'second agent', own)
+  })
+
   const forgeries: [string, () => AgentEvent][] = [
     [
       'a job of another agent',

@@ -272,6 +272,11 @@ describe('messages of agents', () => {
       .send({ ...batchFor(victimThere.agentId, event) }, { topic: topics.events(victimThere.agentId) })
       .catch(() => undefined)
     await liar.publishRaw(topics.events(answer.agentId), 'no envelope at all')
+    // Messages of one agent are taken in order: this answer comes after all of the above.
+    liar.received.length = 0
+    await liar.sync(0)
+    expect((await liar.waitFor(isSyncAnswer)).eventSequence).toBe(1)
+    expect(liar.received.filter((message) => isAck(message))).toEqual([])
     await liar.sendEvents(2, [event])
     await liar.waitFor((message): message is EventAck => isAck(message) && message.sequence === 2)
     const { database } = cloud.postgres

@@ -32,11 +32,17 @@ export async function seedMsp(database: Database, name: string): Promise<string>
   return id
 }
 
-export async function seedCustomer(database: Database, mspId: string, name: string): Promise<SeededCustomer> {
+/** @param beside a customer that gets a second agent with everything, instead of a new customer */
+export async function seedCustomer(
+  database: Database,
+  mspId: string,
+  name: string,
+  beside?: SeededCustomer,
+): Promise<SeededCustomer> {
   const agentKey = generateSigningKey()
   const seeded: SeededCustomer = {
     mspId,
-    customerId: randomUUID(),
+    customerId: beside?.customerId ?? randomUUID(),
     siteId: randomUUID(),
     agentId: randomUUID(),
     agentKey,
@@ -49,7 +55,7 @@ export async function seedCustomer(database: Database, mspId: string, name: stri
   }
   const { agentId, customerId } = seeded
   await database.withSystem('test', async (tx) => {
-    await tx.insert(customer).values({ mspId, id: customerId, name })
+    if (beside === undefined) await tx.insert(customer).values({ mspId, id: customerId, name })
     await seedFleet(tx, seeded)
     await seedProtection(tx, seeded)
     await appendAudit(tx, { mspId, customerId, actor: 'test', action: 'test.seeded', details: {}, at: new Date() })
