@@ -4,10 +4,12 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import type { CallOptions } from '../../block/block-source.ts'
 import { createMemoryDisk } from '../../block/memory-disk.ts'
-import { backUp, restoreAll } from '../repository-scenario.ts'
+import { createMover } from '../../mover/create-mover.ts'
+import { backUp, newBackupOf, restoreAll } from '../repository-scenario.ts'
+import { makeChangingImage } from './changing-image.ts'
 import { folders } from './repository-layout.ts'
 import { makeTemporaryRepository } from './temporary-repository.ts'
 
@@ -50,6 +52,32 @@ test('a storage that fills up in the middle is repository.no_space; older points
   const second = await backUp(repository, { vmId, parentRestorePointId, disks: [next] }, call())
   const after = await restoreAll(repository, second.manifest.restorePointId, call())
   expect(Buffer.compare(after.get('disk0') ?? new Uint8Array(), content)).toBe(0)
+})
+
+test('a storage that fills up under a mover’s worker thread is repository.no_space too', async () => {
+  await using storage = await mountSmallStorage(16 * MIB)
+  await using place = await makeTemporaryRepository(call(), { dir: join(storage.path, 'repository') })
+  const repository = await place.open()
+  await using mover = createMover({ workersMax: 1 })
+  const imageDir = await mkdtemp(join(tmpdir(), 'sd-image-'))
+  onTestFinished(async () => await rm(imageDir, { recursive: true, force: true }))
+  const image = await makeChangingImage(imageDir, 24 * MIB, call())
+  await image.change(async (disk) => await disk.write(0, new Uint8Array(randomBytes(24 * MIB)), call()))
+  const backup = newBackupOf({
+    vmId: randomUUID(),
+    disks: [
+      { diskId: 'disk0', sizeBytes: image.sizeBytes, mode: 'full', source: createMemoryDisk({ sizeBytes: 512 }) },
+    ],
+  })
+  const copying = image.freeze(async (source) => {
+    await using writer = await repository.openBackup(backup, call())
+    const disk = writer.disks.get('disk0')
+    if (disk === undefined) throw new Error('one disk was asked for')
+    const { sink, chunkIds } = disk
+    expect(sink.endpoint).toBeDefined()
+    return await mover.copyBackup({ mode: 'full', source, sink, chunkIds, idKey: repository.idKey }, call())
+  })
+  await expect(copying).rejects.toMatchObject({ code: 'repository.no_space' })
 })
 
 test('a storage that is no longer mounted is repository.missing, one with another repository is refused', async () => {
