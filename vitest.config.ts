@@ -10,7 +10,14 @@ export default defineConfig({
   test: {
     reporters: process.env['CI'] === undefined ? ['default'] : ['default', './infra/checks/closing-line-reporter.ts'],
     projects: [
-      { test: { name: 'unit', include: ['**/*.test.ts'], exclude: [...ignored, '**/*.real.test.ts', 'test/**'], testTimeout: 20_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: ['**/*.test.ts'],
+          exclude: [...ignored, '**/*.real.test.ts', 'test/**'],
+          testTimeout: 20_000,
+        },
+      },
       {
         test: {
           name: 'real',
