@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { describeSourceConnector, type SourceFixture } from '../source-connector.conformance.ts'
 import type { BackupRequest, SourceBackupSession, TrackingToken } from '../source-connector.ts'
 import { KvmSourceConnector } from './kvm-source-connector.ts'
-import { KvmTestHost } from './kvm-test-host.ts'
+import { backendOf, KvmTestHost } from './kvm-test-host.ts'
 import { findVmProcess, stopVmProcess } from './vm-process.ts'
 
 const options = { signal: AbortSignal.timeout(10 * 60_000) }
@@ -149,6 +149,51 @@ test('a backup does not begin where there is no room for what the guest overwrit
   const fleecing = { minFreeBytes: Number.MAX_SAFE_INTEGER }
   const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, fleecing })
   await expect(connector.openBackup(ask(base), options)).rejects.toMatchObject({ code: 'source.fleecing_space' })
+})
+
+test('a raw disk has no bitmap: it is read in full, and compared where its base is known', async () => {
+  await using host = await KvmTestHost.open()
+  const sizeBytes = 2 * MIB
+  const vm = await host.addVm('raw', [{ diskId: 'disk0', sizeBytes, raw: true }])
+  await host.start(vm)
+  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  const known = new Map([['disk0', { diskId: 'disk0', sizeBytes, checkpoint: '', granularityBytes: 0 }]])
+  for (const [base, reason, byte] of [
+    [none, 'FULL_FIRST', 1],
+    [known, 'COMPARE_NO_TRACKING', 2],
+  ] as const) {
+    await host.fill(vm, 'disk0', { offsetBytes: 0, lengthBytes: MIB }, byte)
+    const request = { platformRef: vm.config.vmId, sessionId: randomUUID(), quiesce: true, base, full: false }
+    await using session = await connector.openBackup(request, options)
+    await host.fill(vm, 'disk0', { offsetBytes: 0, lengthBytes: MIB }, 9)
+    const content = new Uint8Array(sizeBytes)
+    await session.disks[0]?.source.read(0, content, options)
+    expect(content.filter((value) => value === byte)).toHaveLength(MIB)
+    expect(session.disks.map((disk) => [disk.reason, disk.token])).toEqual([[reason, undefined]])
+    await session.commit(options)
+  }
+  expect(await connector.getVm(vm.config.vmId, options)).toMatchObject({
+    disks: [{ sizeBytes, changeTracking: false }],
+  })
+})
+
+test('writes that are on their way at the instant are dirty where they are in its content', async () => {
+  await using host = await KvmTestHost.open()
+  const { vm, connector, ask, base } = await backUpOnce(host)
+  // One write a second from the device; QEMU lets them all go when a disk is drained, which is in the transaction.
+  const slow = { bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 1 }
+  await host.qmp(vm, 'block_set_io_throttle', { id: backendOf('disk0'), ...slow }, z.unknown())
+  for (let unit = 0; unit < 8; unit++) await host.guestIo(vm, 'disk0', `aio_write -P 7 ${unit * 128}k 64k`)
+  const Count = z.object({ 'node-name': z.string(), 'dirty-bitmaps': z.array(z.object({ count: z.int() })).optional() })
+  const nodes = await host.qmp(vm, 'query-named-block-nodes', { flat: true }, z.array(Count))
+  const arrived = nodes.find((node) => node['node-name'] === 'disk0')?.['dirty-bitmaps']?.[0]?.count
+  expect(arrived).toBeLessThan(8 * 64 * 1024)
+  await using session = await connector.openBackup(ask(base), options)
+  const source = session.disks[0]?.source
+  const content = new Uint8Array(MIB)
+  await source?.read(0, content, options)
+  expect(content.filter((byte) => byte === 7)).toHaveLength(8 * 64 * 1024)
+  expect(await dirtyBytes(session)).toBe(8 * 64 * 1024)
 })
 
 async function dirtyBytes(session: SourceBackupSession): Promise<number> {

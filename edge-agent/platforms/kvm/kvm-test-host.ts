@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Extent } from '@sendense/shared/domain/extent.ts'
@@ -8,11 +8,30 @@ import { queryNodes } from './block-queries.ts'
 import { deviceId } from './command-line.ts'
 import { KvmHost, type KvmVm } from './kvm-host.ts'
 import { createDiskImage } from './new-disk-image.ts'
-import { type VmConfig, writeVmConfig } from './vm-config.ts'
+import { type KvmDisk, type VmConfig, writeVmConfig } from './vm-config.ts'
 import { VmMonitors } from './vm-monitors.ts'
 import { startVmProcess, stopVmProcess } from './vm-process.ts'
 
 const options = { signal: AbortSignal.timeout(10 * 60_000) }
+
+/** QOM path of the device that the guest sees a disk through. */
+export function backendOf(diskId: string): string {
+  return `/machine/peripheral/${deviceId(diskId)}/virtio-backend`
+}
+
+interface NewTestDisk {
+  readonly diskId: string
+  readonly sizeBytes: number
+  readonly raw?: boolean
+}
+
+async function createTestDisk(dir: string, { diskId, sizeBytes, raw = false }: NewTestDisk): Promise<KvmDisk> {
+  if (!raw) return await createDiskImage(dir, { diskId, sizeBytes }, options)
+  const file = `${diskId}.raw`
+  await writeFile(join(dir, file), '')
+  await truncate(join(dir, file), sizeBytes)
+  return { diskId, file, format: 'raw' }
+}
 
 /** A KVM host in a temporary directory, for tests: QEMU with stopped CPUs, and the guest's hand on its disks. */
 export class KvmTestHost implements AsyncDisposable {
@@ -31,10 +50,10 @@ export class KvmTestHost implements AsyncDisposable {
     return made
   }
 
-  /** Makes a VM with empty disks; `raw` ones cannot track changes. */
-  async addVm(name: string, disks: readonly { diskId: string; sizeBytes: number }[]): Promise<KvmVm> {
+  /** Makes a VM with empty disks; raw ones cannot track changes. */
+  async addVm(name: string, disks: readonly NewTestDisk[]): Promise<KvmVm> {
     const draft = await this.host.createDraft(randomUUID())
-    const made = await Promise.all(disks.map(async (disk) => await createDiskImage(draft, disk, options)))
+    const made = await Promise.all(disks.map(async (disk) => await createTestDisk(draft, disk)))
     const config: VmConfig = {
       version: 1,
       vmId: randomUUID(),
@@ -56,8 +75,7 @@ export class KvmTestHost implements AsyncDisposable {
 
   /** A write as the guest's device makes it: `write -P 1 0 512`, `discard 0 64k` (qemu-io). */
   async guestIo(vm: KvmVm, diskId: string, command: string): Promise<void> {
-    const device = `/machine/peripheral/${deviceId(diskId)}/virtio-backend`
-    const line = `qemu-io -d ${device} "${command}"`
+    const line = `qemu-io -d ${backendOf(diskId)} "${command}"`
     const answer = await this.qmp(vm, 'human-monitor-command', { 'command-line': line }, z.string())
     // What qemu-io prints goes to QEMU's own standard output; only errors come back.
     if (answer !== '') throw new Error(`${command}: ${answer}`)
