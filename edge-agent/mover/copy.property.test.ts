@@ -94,7 +94,7 @@ describe('a chain of backups over memory disks', () => {
           ids = chunkIds
         }
       }),
-      { numRuns: 150 },
+      { numRuns: 80 },
     )
   })
 

@@ -230,6 +230,19 @@ describe('mover threads', () => {
     await expect(writing).rejects.toMatchObject({ code: 'repository.no_space', cause: { code: 'target.no_space' } })
   })
 
+  test('a thread that dies fails its own copy only', async () => {
+    await using mover = createMover({ workersMax: 1 })
+    await using server = await startNbdkit(['memory', String(MIB)])
+    await using source = await openNbdSource(server.endpoint, call)
+    const chunkIds = new ChunkIds(MIB, CHUNK_BYTES)
+    const address = { transport: 'unix', path: '/'.repeat(200) } as const
+    const refusedByThread = { ...source, endpoint: { ...server.endpoint, address } }
+    const dying = mover.copyRestore({ source: refusedByThread, chunkIds, idKey }, call)
+    const next = mover.copyRestore({ source, chunkIds, idKey }, call)
+    await expect(dying).rejects.toMatchObject({ code: 'internal.unexpected' })
+    await expect(next).resolves.toMatchObject({ plannedBytes: 0 })
+  })
+
   test('a disk that is gone, a corrupt chunk, a mover that is closed', async () => {
     const mover = createMover({ workersMax: 1 })
     await using server = await startRandomDisk(MIB)

@@ -113,7 +113,7 @@ describe('NBD reply parser', () => {
         const isRead = whole.done.includes(1)
         expect(isRead ? Buffer.compare(inPieces.read, whole.read) : 0).toBe(0)
       }),
-      { numRuns: 2000 },
+      { numRuns: 1000 },
     )
   })
 
