@@ -1,8 +1,8 @@
 import type { RestorePointReport } from '@sendense/shared/contracts/restore-point.ts'
 import type { CatalogueTransaction } from '../catalog/catalogue.ts'
 import type { DiskTracking } from '../catalog/vm-context-store.ts'
+import { toUsageFact } from '../jobs/usage-facts.ts'
 import type { SealedManifest } from '../repository/restore-point-manifest.ts'
-import { toUsageFact } from './usage-facts.ts'
 
 const POINTS_SUMMED_MAX = 10_000
 

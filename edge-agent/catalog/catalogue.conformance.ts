@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
 import type { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
+import type { JobLogEntry } from '@sendense/shared/contracts/job.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Catalogue, CatalogueTransaction } from './catalogue.ts'
 import type { JobRecord } from './job-store.ts'
@@ -135,15 +136,15 @@ export function describeCatalogue(driver: string, open: () => Promise<Catalogue>
 
       test('trimming removes old final commands only, and their sequences stay used up', async () => {
         const last = await run(async (tx) => await tx.inbox.lastSequence())
-        const [done, open] = [newCommand(last + 1), newCommand(last + 2)]
+        const [done, waiting] = [newCommand(last + 1), newCommand(last + 2)]
         const receivedAt = new Date('2020-01-01T00:00:00.000Z')
         await run(async (tx) => {
           await tx.inbox.insert({ payload: done, state: 'succeeded', receivedAt })
-          await tx.inbox.insert({ payload: open, state: 'dispatched', receivedAt })
+          await tx.inbox.insert({ payload: waiting, state: 'dispatched', receivedAt })
           await tx.inbox.trim(new Date('2021-01-01T00:00:00.000Z'))
         })
         expect(await run(async (tx) => await tx.inbox.find(done.commandId))).toBeUndefined()
-        expect(await run(async (tx) => await tx.inbox.find(open.commandId))).toBeDefined()
+        expect(await run(async (tx) => await tx.inbox.find(waiting.commandId))).toBeDefined()
         expect(await run(async (tx) => await tx.inbox.lastSequence())).toBe(last + 2)
       })
     })
@@ -207,14 +208,12 @@ export function describeCatalogue(driver: string, open: () => Promise<Catalogue>
 
       test('log entries are kept once each, in order', async () => {
         const { jobId } = await insertJob(run)
-        const entry = (sequence: number, sentence: string) =>
-          ({ sequence, at: new Date(sequence).toISOString(), level: 'info', step: 'copy', sentence }) as const
         await run(async (tx) => {
-          await tx.jobs.appendLog(jobId, entry(1, 'b'))
-          await tx.jobs.appendLog(jobId, entry(0, 'a'))
-          await tx.jobs.appendLog(jobId, entry(1, 'again'))
+          await tx.jobs.appendLog(jobId, logEntry(1, 'b'))
+          await tx.jobs.appendLog(jobId, logEntry(0, 'a'))
+          await tx.jobs.appendLog(jobId, logEntry(1, 'again'))
         })
-        expect(await run(async (tx) => await tx.jobs.listLog(jobId))).toEqual([entry(0, 'a'), entry(1, 'b')])
+        expect(await run(async (tx) => await tx.jobs.listLog(jobId))).toEqual([logEntry(0, 'a'), logEntry(1, 'b')])
       })
     })
 
@@ -260,6 +259,10 @@ export function describeCatalogue(driver: string, open: () => Promise<Catalogue>
 
 function anEvent(): AgentEvent {
   return { type: 'command-reported', commandId: randomUUID(), state: 'accepted' }
+}
+
+function logEntry(sequence: number, sentence: string): JobLogEntry {
+  return { sequence, at: new Date(sequence).toISOString(), level: 'info', step: 'copy', sentence }
 }
 
 function newCommand(sequence: number): CommandPayload {
