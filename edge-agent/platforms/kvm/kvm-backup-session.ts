@@ -42,7 +42,7 @@ export class KvmBackupSession implements SourceBackupSession {
   readonly #guard: Disposable
   readonly #events: Disposable
   #committed = false
-  #cleared: Promise<void> | undefined
+  #relieved: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
   constructor(parts: OpenSession) {
@@ -58,7 +58,8 @@ export class KvmBackupSession implements SourceBackupSession {
     const watched = { dir: parts.host.dir, files: parts.scratchFiles, limits: parts.limits }
     this.#guard = guardFleecing(watched, (error) => {
       this.#lose(error)
-      void this.#clear()
+      // The new bitmaps stay until the end: the manifest that names them may be sealed just now.
+      this.#relieved = this.#clear(new Set([parts.names.frozenBitmap]))
     })
   }
 
@@ -92,7 +93,9 @@ export class KvmBackupSession implements SourceBackupSession {
     this.#parts.lease.qmp.closed.removeEventListener('abort', this.#onDisconnect)
     try {
       await Promise.allSettled(this.disks.map(async ({ source }) => await source[Symbol.asyncDispose]()))
-      await this.#clear()
+      await this.#relieved
+      const { bitmap, frozenBitmap } = this.#parts.names
+      await this.#clear(new Set(this.#committed ? [frozenBitmap] : [frozenBitmap, bitmap]))
     } finally {
       await this.#parts.lease[Symbol.asyncDispose]()
       this.#parts.onClosed()
@@ -100,19 +103,11 @@ export class KvmBackupSession implements SourceBackupSession {
   }
 
   /** Never rejects: what cannot be removed now, because QEMU is gone or stuck, `reconcile` removes later. */
-  async #clear(): Promise<void> {
-    this.#cleared ??= this.#clearOnce()
-    await this.#cleared
-  }
-
-  async #clearOnce(): Promise<void> {
-    const { host, lease, names } = this.#parts
-    const mine = new Set([names.frozenBitmap, ...(this.#committed ? [] : [names.bitmap])])
+  async #clear(bitmaps: ReadonlySet<string>): Promise<void> {
+    const { host, lease } = this.#parts
     try {
-      await clearRemains(lease.qmp, host, {
-        signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS),
-        doomed: (_diskId, bitmap) => mine.has(bitmap),
-      })
+      const doomed = (_diskId: string, bitmap: string): boolean => bitmaps.has(bitmap)
+      await clearRemains(lease.qmp, host, { signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS), doomed })
     } catch {
       if ((await findVmProcess(host)) === undefined) await removeScratchFiles(host).catch(() => {})
     }

@@ -122,6 +122,25 @@ test('a QEMU that dies during a backup makes the session lost, and nothing stays
   expect(next.disks.map(({ mode }) => mode)).toEqual(['compare', 'compare'])
 })
 
+test('a VM that is stopped during a backup loses the backup, not its tracking', async () => {
+  await using host = await KvmTestHost.open()
+  const { vm, connector, ask, base } = await backUpOnce(host)
+  await host.guestIo(vm, 'disk0', 'write -P 2 64k 64k')
+  const session = await connector.openBackup(ask(base), options)
+  const lost = new Promise((resolve) => session.lost.addEventListener('abort', resolve))
+  await host.guestIo(vm, 'disk0', 'write -P 3 512k 64k')
+  await stopVmProcess(vm, options)
+  await lost
+  await session[Symbol.asyncDispose]()
+  expect((await readdir(vm.dir)).filter((file) => file.startsWith('sendense-'))).toEqual([])
+  await host.start(vm)
+  await connector.reconcile(vm.config.vmId, [...base.values()], options)
+  expect(await host.bitmaps(vm, 'disk0')).toEqual([base.get('disk0')?.checkpoint])
+  await using next = await connector.openBackup(ask(base), options)
+  expect(next.disks.map(({ reason }) => reason)).toEqual(['INCREMENTAL', 'INCREMENTAL'])
+  expect(await dirtyBytes(next)).toBe(2 * 64 * 1024)
+})
+
 test('a guest that overwrites too much during its backup loses the backup, not its writes', async () => {
   await using host = await KvmTestHost.open()
   const { vm, ask, base } = await backUpOnce(host)
@@ -140,6 +159,22 @@ test('a guest that overwrites too much during its backup loses the backup, not i
   const content = new Uint8Array(8 * MIB)
   await next.disks[0]?.source.read(0, content, options)
   expect(content.subarray(0, 6 * MIB).every((byte) => byte === 6)).toBe(true)
+  expect(await dirtyBytes(next)).toBe(6 * MIB)
+})
+
+test('a session that is lost between seal and commit can still be committed', async () => {
+  await using host = await KvmTestHost.open()
+  const { vm, ask, base } = await backUpOnce(host)
+  const fleecing = { minFreeBytes: 0, maxBytes: 2 * MIB }
+  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, fleecing })
+  await host.guestIo(vm, 'disk0', 'write -P 5 0 8M')
+  const session = await connector.openBackup(ask(base), options)
+  const lost = new Promise((resolve) => session.lost.addEventListener('abort', resolve))
+  await host.guestIo(vm, 'disk0', 'write -P 6 0 6M')
+  await lost
+  const sealed = await commit(session)
+  await using next = await connector.openBackup(ask(sealed), options)
+  expect(next.disks.map(({ reason }) => reason)).toEqual(['INCREMENTAL', 'INCREMENTAL'])
   expect(await dirtyBytes(next)).toBe(6 * MIB)
 })
 
