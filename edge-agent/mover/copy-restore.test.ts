@@ -12,7 +12,10 @@ const idKey = new Uint8Array(32).fill(0x33)
 const call = { signal: AbortSignal.timeout(60_000) }
 
 async function makePoint() {
-  const content = Uint8Array.from({ length: SIZE_BYTES }, (_, at) => (at % 249) + 1)
+  const content = Buffer.alloc(
+    SIZE_BYTES,
+    Uint8Array.from({ length: 249 }, (_, at) => at + 1),
+  )
   const source = createMemoryDisk({ sizeBytes: SIZE_BYTES, content })
   const point = createMemoryDisk({ sizeBytes: SIZE_BYTES })
   const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)

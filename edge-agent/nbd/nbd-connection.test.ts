@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { openNbdConnection } from './nbd-connection.ts'
 import {
+  NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_WRITE,
   NBD_EIO,
@@ -207,6 +208,32 @@ describe('NBD connection', () => {
     await using server = await startScriptedServer({})
     await using source = await openNbdSource(server.endpoint, { signal, idleTimeoutMs: 30 })
     await expect(source.read(0, new Uint8Array(512), { signal })).rejects.toMatchObject({ code: 'nbd.timeout' })
+  })
+
+  test('a flush may take longer than other requests, but not for ever', async () => {
+    let answered = false
+    await using server = await startScriptedServer({
+      onRequest: ({ cookie }, socket) => {
+        if (!answered) setTimeout(() => socket.write(simpleReply(cookie, 0)), 100)
+        answered = true
+      },
+    })
+    await using connection = await openNbdConnection(server.endpoint, { signal, idleTimeoutMs: 40 })
+    const flush = { command: NBD_CMD_FLUSH, offsetBytes: 0, lengthBytes: 0, signal } as const
+    await connection.request(flush)
+    await expect(connection.request(flush)).rejects.toMatchObject({ code: 'nbd.timeout' })
+  })
+
+  test('a block status that never gets to what was asked for is refused', async () => {
+    const oneByte = Buffer.concat([u32(1), u32(1), u32(0)])
+    await using server = await startScriptedServer({
+      contexts: ['base:allocation'],
+      blockSizes: [4096, 4096, 65_536],
+      onRequest: ({ cookie }, socket) => void socket.write(chunk(cookie, NBD_REPLY_TYPE_BLOCK_STATUS, oneByte)),
+    })
+    await using source = await openNbdSource(server.endpoint, { signal })
+    const extents = Array.fromAsync(source.extents({ offsetBytes: 100, lengthBytes: 512 }, { signal }))
+    await expect(extents).rejects.toMatchObject({ code: 'nbd.protocol_violation' })
   })
 
   test('an aborted read is answered at once, its late reply touches nothing, and the connection works on', async () => {

@@ -5,7 +5,7 @@ import type { NbdEndpoint } from '../block/block-endpoint.ts'
 import { HandshakeBuffer } from './handshake-buffer.ts'
 import { type NbdSession, performHandshake } from './handshake.ts'
 import { InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
-import { NBD_CMD_DISC } from './nbd-constants.ts'
+import { NBD_CMD_DISC, NBD_CMD_FLUSH } from './nbd-constants.ts'
 import { protocolViolation } from './nbd-errors.ts'
 import { connectNbdSocket, nameOfAddress } from './nbd-socket.ts'
 import { ReplyParser } from './reply-parser.ts'
@@ -16,12 +16,14 @@ const IN_FLIGHT_MAX = 16
 /** Callers bound their own concurrency; more than this is a mistake of theirs. */
 const WAITING_MAX = 65_536
 const CLOSE_TIMEOUT_MS = 2000
+/** A flush may rightly take as many times the idle timeout: it ends when all that the server held back is on the disk. */
+const FLUSH_PATIENCE = 10
 
 export interface NbdConnectOptions {
   readonly signal: AbortSignal
   /** For connecting and the handshake together. Default 15 s. */
   readonly connectTimeoutMs?: number
-  /** The server is given up when requests are in flight and no byte arrives for so long. Default 60 s. */
+  /** The server is given up when requests are in flight and no byte arrives for so long, ten times that while it flushes. Default 60 s. */
   readonly idleTimeoutMs?: number
 }
 
@@ -42,6 +44,8 @@ export class NbdConnection implements AsyncDisposable {
   readonly #watchdog: NodeJS.Timeout
   #lastCookie = 0
   #isCorked = false
+  /** Idle timeouts in a row that passed without a byte. */
+  #idlePeriods = 0
   #failure: PlatformError | undefined
   /** Being disposed; resolves when nothing is in flight any more. */
   #closing: PromiseWithResolvers<void> | undefined
@@ -106,6 +110,7 @@ export class NbdConnection implements AsyncDisposable {
   /** What the socket received. */
   consume(piece: Buffer): void {
     if (this.#failure !== undefined) return
+    this.#idlePeriods = 0
     this.#watchdog.refresh()
     try {
       this.#parser.consume(piece)
@@ -144,7 +149,10 @@ export class NbdConnection implements AsyncDisposable {
   }
 
   #send(request: InFlightRequest): void {
-    if (this.#inFlight.size === 0) this.#watchdog.refresh()
+    if (this.#inFlight.size === 0) {
+      this.#idlePeriods = 0
+      this.#watchdog.refresh()
+    }
     this.#inFlight.set(request.cookie, request)
     this.#cork()
     this.#socket.write(encodeRequest(request))
@@ -185,8 +193,15 @@ export class NbdConnection implements AsyncDisposable {
 
   #onIdle(): void {
     if (this.#inFlight.size === 0) return
-    const details = { inFlight: this.#inFlight.size, idleTimeoutMs: this.#idleTimeoutMs }
-    const message = `NBD server ${this.#name} did not answer for ${this.#idleTimeoutMs / 1000} s`
+    this.#idlePeriods += 1
+    const isFlushing = this.#inFlight.values().some(({ command }) => command === NBD_CMD_FLUSH)
+    if (isFlushing && this.#idlePeriods < FLUSH_PATIENCE) {
+      this.#watchdog.refresh()
+      return
+    }
+    const waitedMs = this.#idleTimeoutMs * this.#idlePeriods
+    const details = { inFlight: this.#inFlight.size, waitedMs }
+    const message = `NBD server ${this.#name} did not answer for ${waitedMs / 1000} s`
     this.fail(new PlatformError('nbd.timeout', message, { details }))
   }
 }

@@ -51,6 +51,7 @@ async function* readExtents(
   for (const window of cutRange(range)) {
     let at = window.offsetBytes
     while (at < endOf(window)) {
+      const before = at
       const wanted = { offsetBytes: at, lengthBytes: endOf(window) - at }
       const asked = alignOutwards(connection.session, wanted)
       const answer = await asSource(async () => {
@@ -67,6 +68,7 @@ async function* readExtents(
         yield { ...extent, offsetBytes: start, lengthBytes: end - start }
         at = end
       }
+      if (at === before) throw protocolViolation(`a block status that ends before byte ${at}`)
     }
   }
 }
