@@ -194,7 +194,7 @@ export class NbdConnection implements AsyncDisposable {
   #onIdle(): void {
     if (this.#inFlight.size === 0) return
     this.#idlePeriods += 1
-    const isFlushing = this.#inFlight.values().some(({ command }) => command === NBD_CMD_FLUSH)
+    const isFlushing = [...this.#inFlight.values()].some(({ command }) => command === NBD_CMD_FLUSH)
     if (isFlushing && this.#idlePeriods < FLUSH_PATIENCE) {
       this.#watchdog.refresh()
       return
