@@ -230,6 +230,23 @@ describe('mover threads', () => {
     await expect(writing).rejects.toMatchObject({ code: 'repository.no_space', cause: { code: 'target.no_space' } })
   })
 
+  test('a server killed in the middle of a copy fails it as disconnected, whichever side it is', async () => {
+    await using mover = createMover({ workersMax: 1 })
+    for (const victim of ['source', 'sink'] as const) {
+      await using slow = await startNbdkit(['--filter=delay', 'random', String(64 * MIB), 'rdelay=100ms'])
+      await using target = await startNbdkit(['memory', String(64 * MIB)])
+      await using source = await openNbdSource(slow.endpoint, call)
+      await using sink = await openNbdSink(target.endpoint, call)
+      const chunkIds = new ChunkIds(64 * MIB, CHUNK_BYTES)
+      const server = victim === 'source' ? slow : target
+      const onProgress = ({ doneBytes }: CopyProgress): void => {
+        if (doneBytes > 0) server.process.kill('SIGKILL')
+      }
+      const copy = mover.copyBackup({ mode: 'full', source, sink, chunkIds, idKey }, { signal, onProgress })
+      await expect(copy).rejects.toMatchObject({ code: 'nbd.disconnected' })
+    }
+  })
+
   test('a thread that dies fails its own copy only', async () => {
     await using mover = createMover({ workersMax: 1 })
     await using server = await startNbdkit(['memory', String(MIB)])
