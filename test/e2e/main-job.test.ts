@@ -3,13 +3,13 @@ import path from 'node:path'
 import { findVmProcess } from '@sendense/edge-agent/platforms/kvm/vm-process.ts'
 import { runCommand } from '@sendense/infra/processes/run-command.ts'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
-import { JobDetailView, type RestorePointView, VmView } from '@sendense/shared/contracts/api/protection-api.ts'
+import { JobDetailView, type RestorePointView } from '@sendense/shared/contracts/api/protection-api.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { convertToRaw, copyDisks, diskFile, expectSameContent, readRange } from '../harness/disk-images.ts'
 import { GuestShell } from '../harness/guest-shell.ts'
 import { SendenseCommand } from '../harness/sendense-command.ts'
-import { openTestStack, type TestStack } from '../harness/test-stack.ts'
+import { openTestStack, type TestStack, waitForVm } from '../harness/test-stack.ts'
 import { BLOCK_BYTES, guestChanges, trimmedRange, zeroedRange } from './guest-changes.ts'
 
 const PARTITION_OFFSET_BYTES = 1024 * 1024
@@ -214,12 +214,7 @@ describe('a guest that goes on writing', () => {
     expect(Number(await restored.run(bootCount))).toBe(Number(await guest.run(bootCount)) + 1)
     await restored.run('echo here >/var/lib/only-here; sync')
     expect(await guest.run('ls /var/lib')).not.toContain('only-here')
-    await waitUntil(
-      'the inventory to show it',
-      async () => (await json(VmView, 'vm', 'boots')).powerState === 'running',
-      within(90_000),
-    )
-    const view = await json(VmView, 'vm', 'boots')
+    const view = await waitForVm(product.owner.api, 'boots', ({ powerState }) => powerState === 'running')
     expect(view.restoredFrom).toEqual({ restorePointId: point.restorePointId, jobId: job.jobId })
   })
 

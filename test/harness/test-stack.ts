@@ -95,14 +95,16 @@ async function logIn(stack: Stack): Promise<string> {
   return (await anonymous.api.session.logIn.mutate(credentials)).token
 }
 
-/** The VM once an inventory brought it into a state. */
+/** The VM once an inventory brought it into a state; asks the agents for one again and again. */
 export async function waitForVm(api: ApiClient, name: string, wanted: (view: VmView) => boolean): Promise<VmView> {
-  const options = { signal: new AbortController().signal, timeoutMs: INVENTORY_TIMEOUT_MS, pauseMs: 500 }
-  return await waitUntil(
-    `the inventory to show ${name}`,
-    async () => (await api.vm.list.query()).find((view) => view.name === name && view.present && wanted(view)),
-    options,
-  )
+  const probe = async () => {
+    const found = (await api.vm.list.query()).find((view) => view.name === name && view.present && wanted(view))
+    if (found !== undefined) return found
+    for (const { agentId } of await api.agent.list.query()) await api.agent.refreshInventory.mutate({ agentId })
+    return undefined
+  }
+  const options = { signal: AbortSignal.timeout(INVENTORY_TIMEOUT_MS), timeoutMs: INVENTORY_TIMEOUT_MS, pauseMs: 1000 }
+  return await waitUntil(`the inventory to show ${name}`, probe, options)
 }
 
 async function findHostVm(host: KvmHost, name: string): Promise<KvmVm> {

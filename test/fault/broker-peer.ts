@@ -1,0 +1,38 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
+import { payloadTypes, SignedEnvelope } from '@sendense/shared/contracts/signed-envelope.ts'
+import { topics } from '@sendense/shared/contracts/topics.ts'
+import { importSigningKey, signEnvelope } from '@sendense/shared/runtime/signing.ts'
+import mqtt from 'mqtt'
+import type { TestStack } from '../harness/test-stack.ts'
+
+/** Somebody who holds the cloud's place at the broker, with the cloud's own files. */
+export interface BrokerPeer extends AsyncDisposable {
+  /** A command signed as the cloud signs. */
+  sign(payload: CommandPayload): Promise<SignedEnvelope>
+  /** Resolves when the broker has it. */
+  publish(agentId: string, message: unknown): Promise<void>
+}
+
+export async function connectBrokerPeer({ stack }: TestStack): Promise<BrokerPeer> {
+  const { keysDir } = stack.paths
+  const read = async (name: string): Promise<string> => await readFile(path.join(keysDir, name), 'utf8')
+  const client = await mqtt.connectAsync(`mqtts://127.0.0.1:${stack.settings.ports.broker}`, {
+    protocolVersion: 5,
+    clientId: `test-peer-${process.pid}`,
+    ca: await read('fleet-ca.crt'),
+    cert: await read('cloud-mqtt.crt'),
+    key: await read('cloud-mqtt.key'),
+    reconnectPeriod: 0,
+  })
+  const key = importSigningKey(await read('command-online.pem'))
+  const delegation = SignedEnvelope.shape.delegation.parse(JSON.parse(await read('delegation.json')))
+  return {
+    sign: async (payload) => signEnvelope(payloadTypes.cloudMessage, payload, key, delegation),
+    publish: async (agentId, message) => {
+      await client.publishAsync(topics.commands(agentId), JSON.stringify(message), { qos: 1 })
+    },
+    [Symbol.asyncDispose]: async () => await client.endAsync(),
+  }
+}
