@@ -82,6 +82,13 @@ export function describeCatalogue(driver: string, open: () => Promise<Catalogue>
         expect(entry).toEqual({ sequence, at, event })
       })
 
+      test('an event the cloud would not understand is refused, and takes no number', async () => {
+        const before = await run(async (tx) => await tx.outbox.highMark())
+        const event: AgentEvent = { type: 'command-reported', commandId: 'no id', state: 'accepted' }
+        await expect(run(async (tx) => await tx.outbox.append(event, new Date()))).rejects.toThrow('commandId')
+        expect(await run(async (tx) => await tx.outbox.highMark())).toBe(before)
+      })
+
       test('trimming removes what was acknowledged and never gives a number twice', async () => {
         const first = await run(async (tx) => await tx.outbox.append(anEvent(), new Date()))
         await run(async (tx) => await tx.outbox.trim(first))

@@ -11,6 +11,7 @@ export interface OutboxEvent {
  * transactions that append wait for each other.
  */
 export interface EventOutbox {
+  /** Rejects with a ZodError an event that the cloud would not understand: it would hold up all after it. */
   append(event: AgentEvent, at: Date): Promise<number>
   /** In order, after `sequence`. */
   list(options: { readonly after: number; readonly limit: number }): Promise<OutboxEvent[]>

@@ -68,16 +68,26 @@ export async function openBrokerSession(options: BrokerSessionOptions): Promise<
       cause: error,
     })
   }
+  // A packet that is under way when the session ends gets no answer of the library any more.
+  const waiting = new Set<(error: Error) => void>()
+  client.once('close', () => {
+    const over = new PlatformError('agent.offline', `the session to the broker is over: ${why}`)
+    for (const reject of waiting) reject(over)
+    waiting.clear()
+  })
   return {
     ended,
     async publish(topic, payload, { qos, retain = false }) {
       // Without a connection the library would keep it for a later one; this session has none.
       if (!client.connected) throw new PlatformError('agent.offline', 'the session to the broker is over')
-      const given = client.publishAsync(topic, payload, { qos, retain })
-      const lost = ended.then((reason) => {
-        throw new PlatformError('agent.offline', `the session to the broker is over: ${reason}`)
+      await new Promise<void>((resolve, reject) => {
+        waiting.add(reject)
+        client.publish(topic, payload, { qos, retain }, (error) => {
+          waiting.delete(reject)
+          if (error) reject(new PlatformError('agent.offline', `the broker did not take it: ${error.message}`))
+          else resolve()
+        })
       })
-      await Promise.race([given, lost])
     },
     async [Symbol.asyncDispose]() {
       client.end(true)

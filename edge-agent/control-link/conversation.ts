@@ -22,6 +22,7 @@ import { capabilities, PROTOCOL_VERSION } from './protocol-version.ts'
 const SYNC_EVERY_MS = 60_000
 const SYNC_ANSWER_WAIT_MS = 10_000
 const PROGRESS_EVERY_MS = 500
+const GOODBYE_WAIT_MS = 2000
 
 export interface ControlLinkOptions {
   readonly catalogue: Catalogue
@@ -86,9 +87,11 @@ export class Conversation {
 
   async sayGoodbye(session: BrokerSession): Promise<void> {
     const { agentId } = this.#options.enrolment
-    const said = session.publish(topics.presence(agentId), this.presence('offline'), { qos: 1, retain: true })
-    const tooLong = this.#options.clock.sleep(2000, { signal: new AbortController().signal })
-    await Promise.race([said.catch(() => undefined), tooLong])
+    const goodbye = session.publish(topics.presence(agentId), this.presence('offline'), { qos: 1, retain: true })
+    const heard = new AbortController()
+    const tooLong = this.#options.clock.sleep(GOODBYE_WAIT_MS, { signal: heard.signal }).catch(() => undefined)
+    await Promise.race([goodbye.catch(() => undefined), tooLong])
+    heard.abort()
   }
 
   /** One message of the cloud. Rejects only where it must come again. */

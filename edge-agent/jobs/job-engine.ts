@@ -13,6 +13,9 @@ import type { JobRun, JobRunner, JobRunners, ProgressFacts, ProgressSink } from 
 /** Runs begun before a job that keeps being cut off is given up. */
 const ATTEMPTS_MAX = 3
 const LISTED_MAX = 1000
+/** As the contracts have it: an entry of the log, a line of progress. */
+const SENTENCE_MAX = 1000
+const PROGRESS_SENTENCE_MAX = 500
 
 const kindOf = {
   'backup-vm': 'backup',
@@ -191,7 +194,7 @@ export class JobEngine {
       const known = cancelled ? signal.reason : error
       log.warn({ err: error, cancelled }, 'job did not succeed')
       const report = toErrorReport(known)
-      await run.log(cancelled ? 'warning' : 'error', 'end', report.message.slice(0, 1000))
+      await run.log(cancelled ? 'warning' : 'error', 'end', report.message)
       await this.#settle(job.jobId, { to: cancelled ? 'cancelled' : 'failed', at: clock.now(), error: report })
     }
   }
@@ -257,12 +260,14 @@ export class JobEngine {
       job,
       arguments: job.arguments,
       log: async (level, step, sentence) => {
-        const entry: JobLogEntry = { sequence: sequence++, at: clock.now().toISOString(), level, step, sentence }
+        const at = clock.now().toISOString()
+        const entry: JobLogEntry = { sequence: sequence++, at, level, step, sentence: sentence.slice(0, SENTENCE_MAX) }
         await catalogue.transaction(async (tx) => await logToJob(tx, job.jobId, entry), { signal })
       },
       progress: (facts) => {
         const at = clock.now().toISOString()
-        progress.report({ jobId: job.jobId, ...facts, bytesPerSecond: rate(facts), at })
+        const sentence = facts.sentence.slice(0, PROGRESS_SENTENCE_MAX)
+        progress.report({ jobId: job.jobId, ...facts, sentence, bytesPerSecond: rate(facts), at })
       },
     }
   }

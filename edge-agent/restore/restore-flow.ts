@@ -134,13 +134,13 @@ async function boot(
   options: CallOptions,
 ): Promise<BootProof> {
   const showLine = (line: string) => {
-    const sentence = `${vm.name} is booting: ${line}`.slice(0, 500)
+    const sentence = `${vm.name} is booting: ${line}`
     run.progress({ phase: 'boot', sentence, doneBytes: 0, totalBytes: 0 })
   }
   showLine('waiting for its first sign')
   const proof = await target.startVm(platformRef, { ...options, timeoutMs: BOOT_TIMEOUT_MS, onConsole: showLine })
   const took = formatDuration(proof.secondsToUp * 1000)
-  await run.log('info', 'boot', `${vm.name} came up in ${took}: ${proof.evidence}`.slice(0, 1000))
+  await run.log('info', 'boot', `${vm.name} came up in ${took}: ${proof.evidence}`)
   await deps.inventory.refresh(options)
   return proof
 }

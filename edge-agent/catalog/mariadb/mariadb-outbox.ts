@@ -17,7 +17,7 @@ export function createMariadbOutbox(
       // The counter's row lock makes appending transactions wait for each other: no gaps, order of commits.
       const sequence = (await settings.getNumber('event-sequence')) + 1
       await settings.setNumber('event-sequence', sequence)
-      await tx.insert(eventOutbox).values({ sequence, at, event: JSON.stringify(event) })
+      await tx.insert(eventOutbox).values({ sequence, at, event: JSON.stringify(AgentEvent.parse(event)) })
       onAppend()
       return sequence
     },

@@ -1,3 +1,4 @@
+import { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
 import type { JobLogEntry } from '@sendense/shared/contracts/job.ts'
 import type { CatalogueTransaction } from '../catalogue.ts'
 import type { CommandInbox, InboxEntry } from '../command-inbox.ts'
@@ -159,7 +160,7 @@ function createOutbox(state: MemoryState): EventOutbox {
   return {
     append: async (event, at) => {
       state.eventSequence += 1
-      state.outbox.push({ sequence: state.eventSequence, at, event })
+      state.outbox.push({ sequence: state.eventSequence, at, event: AgentEvent.parse(event) })
       return state.eventSequence
     },
     list: async ({ after, limit }) => state.outbox.filter((entry) => entry.sequence > after).slice(0, limit),
