@@ -5,6 +5,8 @@ import { stateText } from './job-text.ts'
 import { printable } from './printable.ts'
 import { progressFigures, progressLine, shareDone } from './progress-text.ts'
 
+const COLUMNS_DEFAULT = 80
+
 /** Shows one job while it runs. */
 export interface JobReporter {
   show(job: JobDetailView): void
@@ -21,7 +23,7 @@ function terminalReporter(output: TextOutput): JobReporter {
   let drawn = false
   return {
     show: (job) => {
-      const columns = output.columns ?? 80
+      const columns = columnsOf(output)
       const text = job.progress === null ? printable(stateText(job)) : progressLine(job.progress, columns)
       output.write(`\r\u001b[2K${text.slice(0, columns - 1)}`)
       drawn = true
@@ -31,6 +33,11 @@ function terminalReporter(output: TextOutput): JobReporter {
       drawn = false
     },
   }
+}
+
+/** A terminal that does not know its width says 0. */
+function columnsOf({ columns }: TextOutput): number {
+  return columns === undefined || columns < 2 ? COLUMNS_DEFAULT : columns
 }
 
 function lineReporter(output: TextOutput): JobReporter {

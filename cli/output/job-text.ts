@@ -33,7 +33,7 @@ export function resultText(job: JobView): string | undefined {
         ? `VM ${result.vmName} made, not started`
         : `VM ${result.vmName} is up after ${formatDuration(result.bootProof.secondsToUp * 1000)}`
     case 'verify':
-      return `${formatByteSize(result.checkedBytes)} checked: ${result.summary}`
+      return result.summary
     default:
       return result satisfies never
   }

@@ -44,6 +44,7 @@ export async function openPortalBrowser(portalUrl: string): Promise<PortalBrowse
       await page.screenshot({
         path: path.join(picturesDir, `${String(pictures).padStart(2, '0')}-${name}.png`),
         fullPage: true,
+        animations: 'disabled',
       })
     },
     [Symbol.asyncDispose]: async () => await browser.close(),
