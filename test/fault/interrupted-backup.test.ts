@@ -61,17 +61,24 @@ async function expectGuestRuns(): Promise<void> {
 }
 
 describe.each([
-  { when: 'an incremental', mode: 'auto' as const },
-  { when: 'a full backup', mode: 'full' as const },
-])('the agent is killed (-9) in the middle of $when', ({ mode }) => {
+  { how: 'killed (-9)', when: 'an incremental', mode: 'auto' as const, isKilled: true },
+  { how: 'killed (-9)', when: 'a full backup', mode: 'full' as const, isKilled: true },
+  { how: 'asked to stop', when: 'an incremental', mode: 'auto' as const, isKilled: false },
+])('the agent is $how in the middle of $when', ({ mode, isKilled }) => {
   let jobId = ''
   let before: string[] = []
 
   test('no half restore point is listed, and the guest runs on', async () => {
     await changeDisk1()
     before = await manifestsOf(product)
-    ;({ jobId } = await stopMidBackup(product, mode))
-    await product.process('agent').kill()
+    const agent = await stopMidBackup(product, mode)
+    jobId = agent.jobId
+    if (isKilled) await product.process('agent').kill()
+    else {
+      const stopping = product.process('agent').stop()
+      agent.resume()
+      await stopping
+    }
     await expectGuestRuns()
     expect(await manifestsOf(product)).toEqual(before)
     expect(await product.owner.restorePoints(product.vm.vmId)).toHaveLength(before.length)
@@ -117,7 +124,22 @@ describe('the agent is killed (-9) when the restore point has just been sealed',
   })
 })
 
-describe.each(['broker', 'cloud'] as const)('the %s is gone in the middle of a backup', (name) => {
+describe("the agent's own database is gone in the middle of a backup", () => {
+  test('when it is back the job ends, and the next backup is right', async () => {
+    await changeDisk1()
+    const agent = await stopMidBackup(product, 'auto')
+    await product.process('mariadb').kill()
+    agent.resume()
+    await expectGuestRuns()
+    await product.process('mariadb').start(within(60_000))
+    const job = await product.owner.waitForEnd(agent.jobId)
+    expect(isFinalJobState(job.state)).toBe(true)
+    await expectNextBackupIsRight()
+    await expectNoLeftovers()
+  })
+})
+
+describe.each(['broker', 'cloud', 'postgres'] as const)('%s: gone in the middle of a backup', (name) => {
   beforeEach(async () => await changeDisk1())
 
   test('the backup ends all the same, and its result arrives when it is back', async () => {

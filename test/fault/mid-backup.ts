@@ -20,7 +20,7 @@ export interface StoppedAgent {
  */
 export async function stopMidBackup(product: TestStack, mode: 'auto' | 'full'): Promise<StoppedAgent> {
   const { owner, vm } = product
-  const agentPid = requirePid(product)
+  const agentPid = product.agentPid()
   const sealed = (await manifestsOf(product)).length
   const { jobId } = await owner.startBackup(vm.vmId, { mode })
   const repositoryDir = product.stack.paths.repositoryDir
@@ -58,10 +58,4 @@ async function partialBytes(repositoryDir: string): Promise<number> {
   let sum = 0
   for (const file of await partialFiles(repositoryDir)) sum += (await stat(file)).size
   return sum
-}
-
-function requirePid(product: TestStack): number {
-  const { pid } = product.process('agent')
-  if (pid === undefined) throw new PlatformError('stack.process_ended', 'the agent does not run')
-  return pid
 }

@@ -29,6 +29,8 @@ export interface TestStack extends AsyncDisposable {
   /** For what a test writes beside the stack; removed with it. */
   readonly scratchDir: string
   process(name: StackProcessName): ManagedProcess
+  /** Throws while the agent does not run. */
+  agentPid(): number
   /** A VM of the host by its name; rejects with `source.vm_not_found`. */
   findHostVm(name: string): Promise<KvmVm>
 }
@@ -84,6 +86,7 @@ export async function openTestStack(options: TestStackOptions): Promise<TestStac
     guest: new GuestShell(host.guestAgentSocket),
     scratchDir,
     process: (name) => requireProcess(stack, name),
+    agentPid: () => requirePid(requireProcess(stack, 'agent')),
     findHostVm: async (name) => await findHostVm(kvmHost, name),
     [Symbol.asyncDispose]: async () => await owned.disposeAsync(),
   }
@@ -117,6 +120,11 @@ function requireProcess(stack: Stack, name: StackProcessName): ManagedProcess {
   const process = stack.processes[name]
   if (process === undefined) throw new PlatformError('stack.process_ended', `${name} is no part of this stack`)
   return process
+}
+
+function requirePid({ name, pid }: ManagedProcess): number {
+  if (pid === undefined) throw new PlatformError('stack.process_ended', `${name} does not run`)
+  return pid
 }
 
 async function keepLogs(stateDir: string, name: string): Promise<void> {
