@@ -3,6 +3,7 @@ import type { JobResult } from '@sendense/shared/contracts/job.ts'
 import { backupReasons } from '@sendense/shared/domain/backup-reason.ts'
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
@@ -20,6 +21,7 @@ import { adoptRestorePoints } from './adopt-restore-points.ts'
 import type { BackupStep } from './backup-steps.ts'
 import { type BackupBase, checkpointsToKeep, chooseBase } from './choose-base.ts'
 import { copyDisks } from './copy-disks.ts'
+import { isParentDamage, planWithoutParent, toDamageAlert } from './parent-damage.ts'
 import { planDisks, type PlannedDisk } from './plan-disks.ts'
 import { recordRestorePoint } from './record-restore-point.ts'
 
@@ -31,6 +33,7 @@ export interface BackupDependencies {
   readonly platforms: PlatformRegistry
   readonly repositories: RepositoryRegistry
   readonly mover: Mover
+  readonly clock: Clock
   readonly logger: Logger
   readonly newId: () => string
   readonly agentId: string
@@ -59,6 +62,7 @@ export function createBackupRunner(deps: BackupDependencies): JobRunner<BackupAr
       await deps.onStep?.('reconciled')
       const base = await chooseBase({ catalogue: deps.catalogue, repository, vm: current }, options)
       for (const doubt of base.doubts) await run.log('warning', 'prepare', doubt)
+      if (base.damaged !== undefined) await raiseDamage(deps, current, base.damaged, options)
       return await backUp(deps, { run, vm, repository, base }, options)
     },
 
@@ -82,7 +86,7 @@ interface Backup {
 }
 
 async function backUp(deps: BackupDependencies, backup: Backup, { signal }: CallOptions): Promise<JobResult> {
-  const { run, vm, repository, base } = backup
+  const { run, vm, base } = backup
   const wanted = run.arguments
   run.progress({ phase: 'freeze', sentence: `Freezing the disks of ${vm.name}.`, doneBytes: 0, totalBytes: 0 })
   const request = {
@@ -95,27 +99,14 @@ async function backUp(deps: BackupDependencies, backup: Backup, { signal }: Call
   await using session = await deps.platforms.source(vm.platform).openBackup(request, { signal })
   await deps.onStep?.('frozen')
   const held = AbortSignal.any([signal, session.lost])
-  const chainFull =
-    base.parent !== undefined && (await repository.isChainFull(base.parent.manifest.restorePointId, { signal: held }))
-  const planned = planDisks(session.disks, base, chainFull)
-  await logPlan(run, session, planned)
-
-  const buildsOn = planned.every(({ mode }) => mode === 'full') ? undefined : base.parent?.manifest.restorePointId
-  const newBackup = {
-    restorePointId: deps.newId(),
-    vmId: vm.vmId,
-    ...(buildsOn === undefined ? {} : { parentRestorePointId: buildsOn }),
-    disks: planned.map(({ frozen, mode }) => ({ diskId: frozen.diskId, sizeBytes: frozen.sizeBytes, mode })),
-  }
-  await using writer = await repository.openBackup(newBackup, { signal: held })
-  await deps.onStep?.('opened')
-  const copied = await copy(deps, { ...backup, planned, writer }, { signal: held })
-  await deps.onStep?.('copied')
+  const first = planDisks(session.disks, base)
+  await logPlan(run, session, first)
+  await using written = await writeDisks(deps, { ...backup, planned: first }, { signal: held })
   held.throwIfAborted()
 
   const settled = AbortSignal.timeout(SETTLE_TIMEOUT_MS)
   run.progress({ phase: 'seal', sentence: 'Sealing the restore point.', doneBytes: 0, totalBytes: 0 })
-  const sealed = await writer.seal(toSealFacts(deps, backup, session, planned, copied), { signal: settled })
+  const sealed = await written.writer.seal(toSealFacts(deps, backup, session, written), { signal: settled })
   await deps.onStep?.('sealed')
   await deps.catalogue.transaction(async (tx) => await recordRestorePoint(tx, sealed, { adopted: false }), {
     signal: settled,
@@ -126,6 +117,73 @@ async function backUp(deps: BackupDependencies, backup: Backup, { signal }: Call
   const result = toResult(sealed.manifest)
   await run.log('info', 'seal', sealedSentence(sealed))
   return result
+}
+
+/** Owns its writer. */
+interface WrittenDisks extends AsyncDisposable {
+  readonly writer: BackupWriter
+  readonly planned: readonly PlannedDisk[]
+  readonly copied: ReadonlyMap<string, CopyProgress>
+}
+
+/**
+ * Copies the frozen disks into a new writer. A parent that turns out damaged is given up, and the same frozen disks are
+ * read in full: a VM does not stay without backups until a person asks for a full one.
+ */
+async function writeDisks(
+  deps: BackupDependencies,
+  backup: Backup & { readonly planned: readonly PlannedDisk[] },
+  options: CallOptions,
+): Promise<WrittenDisks> {
+  const { run, vm, base, planned } = backup
+  const parentId = planned.every(({ mode }) => mode === 'full') ? undefined : base.parent?.manifest.restorePointId
+  try {
+    return await writeOnto(deps, backup, { ...options, parentId })
+  } catch (error) {
+    options.signal.throwIfAborted()
+    if (parentId === undefined || !isParentDamage(error)) throw error
+    await run.log(
+      'warning',
+      'copy',
+      `The last restore point is damaged: a full backup begins a new chain. ${error.message}`,
+    )
+    await raiseDamage(deps, vm, { restorePointId: parentId, error }, options)
+    const afresh = planWithoutParent(planned)
+    await logModes(run, afresh)
+    return await writeOnto(deps, { ...backup, planned: afresh }, { ...options, parentId: undefined })
+  }
+}
+
+async function writeOnto(
+  deps: BackupDependencies,
+  backup: Backup & { readonly planned: readonly PlannedDisk[] },
+  { signal, parentId }: CallOptions & { readonly parentId: string | undefined },
+): Promise<WrittenDisks> {
+  const { vm, repository, planned } = backup
+  const newBackup = {
+    restorePointId: deps.newId(),
+    vmId: vm.vmId,
+    ...(parentId === undefined ? {} : { parentRestorePointId: parentId }),
+    disks: planned.map(({ frozen, mode }) => ({ diskId: frozen.diskId, sizeBytes: frozen.sizeBytes, mode })),
+  }
+  await using undo = new AsyncDisposableStack()
+  const writer = undo.use(await repository.openBackup(newBackup, { signal }))
+  await deps.onStep?.('opened')
+  const copied = await copy(deps, { ...backup, writer }, { signal })
+  await deps.onStep?.('copied')
+  const kept = undo.move()
+  return { writer, planned, copied, [Symbol.asyncDispose]: async () => await kept.disposeAsync() }
+}
+
+async function raiseDamage(
+  deps: BackupDependencies,
+  { vmId, name }: VmContextRecord,
+  { restorePointId, error }: { readonly restorePointId: string; readonly error: PlatformError },
+  options: CallOptions,
+): Promise<void> {
+  deps.logger.error({ vmId, restorePointId, err: error }, 'the newest restore point is damaged')
+  const alert = toDamageAlert(error, { alertId: deps.newId(), vmId, vmName: name, restorePointId })
+  await deps.catalogue.transaction(async (tx) => await tx.outbox.append(alert, deps.clock.now()), options)
 }
 
 async function copy(
@@ -184,6 +242,10 @@ async function logPlan(
     'freeze',
     `The disks of ${session.vm.name} were frozen at one instant, ${how[session.consistency]}.`,
   )
+  await logModes(run, planned)
+}
+
+async function logModes(run: BackupJobRun, planned: readonly PlannedDisk[]): Promise<void> {
   for (const { frozen, mode, reason } of planned) {
     const size = formatByteSize(frozen.sizeBytes)
     await run.log('info', 'plan', `Disk ${frozen.diskId} (${size}): ${mode}. ${backupReasons[reason].sentence}`)
@@ -194,8 +256,7 @@ function toSealFacts(
   deps: BackupDependencies,
   { run, vm }: Backup,
   session: SourceBackupSession,
-  planned: readonly PlannedDisk[],
-  copied: ReadonlyMap<string, CopyProgress>,
+  { planned, copied }: WrittenDisks,
 ): SealFacts {
   return {
     tenantId: deps.tenantId,

@@ -1,4 +1,4 @@
-import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError, type PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { Catalogue } from '../catalog/catalogue.ts'
 import type { RestorePointRecord } from '../catalog/restore-point-store.ts'
@@ -11,6 +11,10 @@ import { toDiskTracking } from './record-restore-point.ts'
 export interface BackupBase {
   /** The restore point to build on; absent: every disk is read in full. */
   readonly parent?: SealedManifest
+  /** Nothing can be built on the parent any more: its chain is as long as chains get. */
+  readonly chainFull: boolean
+  /** The newest restore point, where it cannot be trusted and is therefore not the parent. */
+  readonly damaged?: { readonly restorePointId: string; readonly error: PlatformError }
   /** Found sealed after a crash; its first child says so. */
   readonly parentAdopted: boolean
   /** For the connector. A token without a checkpoint means: there is a base, but no tracking to trust. */
@@ -32,9 +36,10 @@ export async function chooseBase(
     async (tx) => await tx.restorePoints.findNewest(vm.vmId, repository.repositoryId),
     options,
   )
-  if (newest === undefined) return { parentAdopted: false, tokens: new Map(), doubts: [] }
-  const parent = await findSealed(repository, newest, options)
-  if (typeof parent === 'string') return { parentAdopted: false, tokens: new Map(), doubts: [parent] }
+  if (newest === undefined) return { ...noBase, doubts: [] }
+  const found = await findSealed(repository, newest, options)
+  if ('doubts' in found) return found
+  const { parent, chainFull } = found
   const doubts: string[] = []
   if (parent.manifestHash !== newest.manifestHash) {
     doubts.push('The newest restore point is not the one the catalogue remembers: all data is compared.')
@@ -55,8 +60,10 @@ export async function chooseBase(
       doubts.push(`Catalogue and restore point do not agree on the change tracking of ${diskId}: its data is compared.`)
     }
   }
-  return { parent, parentAdopted: newest.adopted, tokens, doubts }
+  return { parent, chainFull, parentAdopted: newest.adopted, tokens, doubts }
 }
+
+const noBase = { chainFull: false, parentAdopted: false, tokens: new Map<string, TrackingToken>() } as const
 
 /** Checkpoints on the platform that may still serve: those the catalogue calls a base. */
 export function checkpointsToKeep(vm: VmContextRecord): TrackingToken[] {
@@ -78,15 +85,18 @@ async function findSealed(
   repository: Repository,
   { restorePointId }: RestorePointRecord,
   options: CallOptions,
-): Promise<SealedManifest | string> {
+): Promise<{ readonly parent: SealedManifest; readonly chainFull: boolean } | BackupBase> {
   try {
-    return await repository.getRestorePoint(restorePointId, options)
+    const parent = await repository.getRestorePoint(restorePointId, options)
+    return { parent, chainFull: await repository.isChainFull(restorePointId, options) }
   } catch (error) {
     if (isPlatformError(error, 'repository.restore_point_not_found')) {
-      return 'The newest restore point is no longer in the repository: a full backup begins a new chain.'
+      const doubt = 'The newest restore point is no longer in the repository: a full backup begins a new chain.'
+      return { ...noBase, doubts: [doubt] }
     }
     if (isPlatformError(error, 'repository.manifest_invalid')) {
-      return 'The newest restore point cannot be trusted: a full backup begins a new chain.'
+      const doubt = 'The newest restore point cannot be trusted: a full backup begins a new chain.'
+      return { ...noBase, damaged: { restorePointId, error }, doubts: [doubt] }
     }
     throw error
   }

@@ -17,6 +17,10 @@ export const backupReasons = {
     mode: 'full',
     sentence: 'The disk has another size than in the last restore point: everything allocated was read.',
   },
+  FULL_PARENT_DAMAGED: {
+    mode: 'full',
+    sentence: 'The last restore point is damaged: everything allocated was read into a new chain.',
+  },
   INCREMENTAL: {
     mode: 'incremental',
     sentence: 'Change tracking was intact: only what changed since the last restore point was read.',
