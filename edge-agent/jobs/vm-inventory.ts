@@ -1,5 +1,7 @@
-import type { InventoryReport, VmReport } from '@sendense/shared/contracts/inventory.ts'
+import { type InventoryReport, VmReport } from '@sendense/shared/contracts/inventory.ts'
 import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { CallOptions } from '../block/block-source.ts'
@@ -11,6 +13,13 @@ import type { RepositoryRegistry } from './repository-registry.ts'
 
 const REPEAT_AFTER_MS = 15 * 60_000
 const VMS_REPORTED_MAX = 5000
+/** Of one refresh; the others follow with the next ones. */
+const ALERTS_AT_ONCE_MAX = 20
+const PROBLEMS_TOLD_MAX = 3
+const NAME_TOLD_MAX = 100
+
+/** Its id is the agent's own. */
+const VmFacts = VmReport.partial({ vmId: true })
 
 export interface VmInventoryOptions {
   readonly catalogue: Catalogue
@@ -28,6 +37,8 @@ export class VmInventory {
   readonly #options: VmInventoryOptions
   #lastReport: { readonly fingerprint: string; readonly atMs: number } | undefined
   #queue: Promise<unknown> = Promise.resolve()
+  /** VMs that are left out and why, by platform and by the platform's name of them: told once. */
+  readonly #told = new Map<PlatformKind, Map<string, string>>()
 
   constructor(options: VmInventoryOptions) {
     this.#options = options
@@ -35,7 +46,8 @@ export class VmInventory {
 
   /**
    * Reads platforms and repositories now; calls follow one another. A platform that does not answer keeps what was
-   * known of it. `force`: reports even what has not changed.
+   * known of it, and so does a VM that the contract of reports does not allow; of that an alert tells.
+   * `force`: reports even what has not changed.
    */
   async refresh(options: CallOptions & { readonly force?: boolean }): Promise<void> {
     const run = this.#queue.then(async () => await this.#refresh(options))
@@ -47,13 +59,18 @@ export class VmInventory {
     const { catalogue, platforms, repositories, clock, hostname, agentVersion } = this.#options
     for (const { kind, source } of platforms.list()) {
       const listed = await this.#list(kind, source.listVms({ signal }), signal)
-      if (listed !== undefined)
-        await catalogue.transaction(async (tx) => await this.#merge(tx, kind, listed), { signal })
+      if (listed === undefined) continue
+      const unfit = findUnfit(kind, listed)
+      await catalogue.transaction(async (tx) => await this.#merge(tx, kind, { listed, unfit }), { signal })
+      await this.#tell(kind, unfit, { signal })
     }
     const repositoryReports = await repositories.report({ signal })
     const at = clock.now()
     const records = await catalogue.transaction(async (tx) => await tx.vms.list(), { signal })
-    const vms = records.flatMap(toVmReport).slice(0, VMS_REPORTED_MAX)
+    const vms = records
+      .flatMap(toVmReport)
+      .filter((vm) => this.#isFit(vm))
+      .slice(0, VMS_REPORTED_MAX)
     const inventory: InventoryReport = {
       takenAt: at.toISOString(),
       hostname,
@@ -84,10 +101,53 @@ export class VmInventory {
     }
   }
 
-  async #merge(tx: CatalogueTransaction, platform: PlatformKind, listed: readonly SourceVm[]): Promise<void> {
+  /** A warning and an alert for each VM that is left out, when that begins and when its cause is another one. */
+  async #tell(platform: PlatformKind, unfit: ReadonlyMap<SourceVm, string>, { signal }: CallOptions): Promise<void> {
+    const { catalogue, clock, logger, newId } = this.#options
+    const before = this.#told.get(platform)
+    const told = new Map<string, string>()
+    this.#told.set(platform, told)
+    let raised = 0
+    for (const [vm, problem] of unfit) {
+      const isNew = before?.get(vm.platformRef) !== problem
+      if (isNew && raised === ALERTS_AT_ONCE_MAX) continue
+      told.set(vm.platformRef, problem)
+      if (!isNew) continue
+      raised += 1
+      const name = vm.name.slice(0, NAME_TOLD_MAX)
+      const details = { name, platformRef: vm.platformRef.slice(0, NAME_TOLD_MAX) }
+      const sentence = `VM ${name} is left out of the inventory: ${problem}`
+      const known = new PlatformError('source.vm_unfit', sentence, { details })
+      logger.warn({ err: known }, 'a VM is left out of the inventory')
+      const alert = {
+        type: 'alert-raised',
+        alertId: newId(),
+        severity: 'warning',
+        error: toErrorReport(known),
+      } as const
+      await catalogue.transaction(async (tx) => await tx.outbox.append(alert, clock.now()), { signal })
+    }
+  }
+
+  /** Of what is remembered: another version of the agent may have written it. */
+  #isFit(vm: VmReport): boolean {
+    const problem = findProblem(vm)
+    if (problem !== undefined) this.#options.logger.warn({ vmId: vm.vmId, problem }, 'a VM cannot be reported')
+    return problem === undefined
+  }
+
+  async #merge(
+    tx: CatalogueTransaction,
+    platform: PlatformKind,
+    { listed, unfit }: { readonly listed: readonly SourceVm[]; readonly unfit: ReadonlyMap<SourceVm, string> },
+  ): Promise<void> {
     const seen = new Set<string>()
     for (const vm of listed) {
       const known = await tx.vms.findByRef(platform, vm.platformRef)
+      if (unfit.has(vm)) {
+        if (known !== undefined) seen.add(known.vmId)
+        continue
+      }
       const restoredFrom = known?.restoredFrom ?? (await findOrigin(tx, vm))
       const vmId = known?.vmId ?? this.#options.newId()
       seen.add(vmId)
@@ -112,6 +172,25 @@ function toFacts(platform: PlatformKind, vm: SourceVm): Omit<VmContextFacts, 'vm
     present: true,
     disks: vm.disks.map(({ diskId, sizeBytes, changeTracking }) => ({ diskId, sizeBytes, changeTracking })),
   }
+}
+
+/** VMs whose report the contract does not allow, and why. */
+function findUnfit(platform: PlatformKind, listed: readonly SourceVm[]): Map<SourceVm, string> {
+  return new Map(
+    listed.flatMap((vm) => {
+      const { present: _present, ...facts } = toFacts(platform, vm)
+      const problem = findProblem(facts)
+      return problem === undefined ? [] : [[vm, problem]]
+    }),
+  )
+}
+
+/** Why the contract does not allow this report, in words; undefined: it does. */
+function findProblem(report: unknown): string | undefined {
+  const parsed = VmFacts.safeParse(report)
+  if (parsed.success) return undefined
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
+  return problems.slice(0, PROBLEMS_TOLD_MAX).join('; ')
 }
 
 /** A restore gives the VM it makes the id of its job. */

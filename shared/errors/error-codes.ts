@@ -51,6 +51,11 @@ export const errorCodes = {
     httpStatus: 422,
     advice: 'Exclude the named disk or change its format.',
   },
+  'source.vm_unfit': {
+    retry: 'after-fix',
+    httpStatus: 422,
+    advice: 'Change what the message names (a name too long, a disk id with other characters) on the platform.',
+  },
   'source.fleecing_space': {
     retry: 'after-fix',
     httpStatus: 507,
