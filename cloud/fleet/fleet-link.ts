@@ -179,7 +179,9 @@ async function takeSync(
   known: KnownAgent,
   request: MessageOf<'sync'>,
 ): Promise<void> {
-  await send(options, connection, await answerSync(options.database, known, request, options.now()))
+  const { answer, liveEvents } = await answerSync(options.database, known, request, options.now())
+  await send(options, connection, answer)
+  for (const event of liveEvents) options.live.publish(known, event)
   options.live.publish(known, { type: 'agent-changed', agentId: known.agentId })
   await options.publisher.publishAfter(known, request.lastCommandSequence, (topic, payload) =>
     connection.publish(topic, payload),

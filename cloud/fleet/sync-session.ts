@@ -1,4 +1,5 @@
 import type { SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
+import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
 import type { SyncAnswer } from '@sendense/shared/contracts/cloud-message.ts'
 import { eq, sql } from 'drizzle-orm'
 import type { Database } from '../db/database.ts'
@@ -6,21 +7,31 @@ import { agent } from '../db/schema/fleet.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { settleHeld } from './command-publisher.ts'
 import { PROTOCOL_VERSION } from './enrolment.ts'
+import { endLostJobs } from './lost-jobs.ts'
 
 const CLOCK_OFFSET_MAX_MS = 2_000_000_000
 
-/** Notes what an agent has and says what the cloud has. The missing commands are sent by the caller. */
+export interface SyncOutcome {
+  readonly answer: SyncAnswer
+  /** Who looks on is told these. */
+  readonly liveEvents: readonly LiveEvent[]
+}
+
+/**
+ * Notes what an agent has, ends the jobs it has lost, and says what the cloud has. The missing commands are sent by
+ * the caller.
+ */
 export async function answerSync(
   database: Database,
   known: KnownAgent,
   request: SyncRequest,
   now: Date,
-): Promise<SyncAnswer> {
+): Promise<SyncOutcome> {
   const offsetMs = Date.parse(request.clock) - now.getTime()
-  const [row] = await database.withSystem(
+  const { row, liveEvents } = await database.withSystem(
     'sync with an agent',
     async (tx) => {
-      const updated = await tx
+      const [updated] = await tx
         .update(agent)
         .set({
           agentVersion: request.agentVersion,
@@ -36,13 +47,14 @@ export async function answerSync(
         })
         .where(eq(agent.id, known.agentId))
         .returning()
+      if (updated === undefined) throw new Error(`agent ${known.agentId} is gone`)
       await settleHeld(tx, known, request.lastCommandSequence)
-      return updated
+      const ended = await endLostJobs(tx, known, request, { eventHighMark: updated.eventHighMark, now })
+      return { row: updated, liveEvents: ended }
     },
     { within: tenantOf(known) },
   )
-  if (row === undefined) throw new Error(`agent ${known.agentId} is gone`)
-  return {
+  const answer: SyncAnswer = {
     kind: 'sync-answer',
     version: 1,
     agentId: known.agentId,
@@ -53,4 +65,5 @@ export async function answerSync(
     requestClock: request.clock,
     protocol: PROTOCOL_VERSION,
   }
+  return { answer, liveEvents }
 }

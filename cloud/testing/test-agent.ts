@@ -2,7 +2,7 @@ import '@sendense/shared/runtime/reflect-metadata.ts'
 import { sign } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as x509 from '@peculiar/x509'
-import type { AgentEvent, AgentMessage } from '@sendense/shared/contracts/agent-message.ts'
+import type { AgentEvent, AgentMessage, SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
 import { CloudMessage } from '@sendense/shared/contracts/cloud-message.ts'
 import { EnrolmentAnswer, type EnrolmentRequest, enrolmentTranscript } from '@sendense/shared/contracts/enrolment.ts'
 import { payloadTypes } from '@sendense/shared/contracts/signed-envelope.ts'
@@ -109,20 +109,7 @@ export async function connectTestAgent(
       await client.publishAsync(topic, payload, { qos: 1, retain: topic.endsWith('/up') })
     },
     sendEvents: (first, events, options) => send(batchOf(agentId, first, events), options),
-    sync: (lastCommandSequence) =>
-      send({
-        kind: 'sync',
-        version: 1,
-        agentId,
-        bootEpoch: 1,
-        agentVersion: '0.1.0',
-        protocol: { min: 1, max: 1 },
-        capabilities: [],
-        lastCommandSequence,
-        eventHighMark: 0,
-        jobsInFlight: [],
-        clock: new Date().toISOString(),
-      }),
+    sync: (lastCommandSequence) => send({ ...syncOf(agentId), lastCommandSequence }),
     async waitFor(accepts) {
       const until = Date.now() + WAIT_MAX_MS
       for (;;) {
@@ -135,6 +122,23 @@ export async function connectTestAgent(
     async [Symbol.asyncDispose]() {
       await client.endAsync(true)
     },
+  }
+}
+
+/** Of an agent that has nothing yet. */
+export function syncOf(agentId: string): SyncRequest {
+  return {
+    kind: 'sync',
+    version: 1,
+    agentId,
+    bootEpoch: 1,
+    agentVersion: '0.1.0',
+    protocol: { min: 1, max: 1 },
+    capabilities: [],
+    lastCommandSequence: 0,
+    eventHighMark: 0,
+    jobsInFlight: [],
+    clock: new Date().toISOString(),
   }
 }
 

@@ -17,6 +17,7 @@ import type { CorrectedClock } from './corrected-clock.ts'
 import { OutboxPublisher } from './outbox-publisher.ts'
 import type { ProgressBoard } from './progress-board.ts'
 import { capabilities, PROTOCOL_VERSION } from './protocol-version.ts'
+import { readSyncFacts } from './sync-facts.ts'
 
 /** Also the heartbeat: the cloud calls an agent stale that it has not heard of for two minutes. */
 const SYNC_EVERY_MS = 60_000
@@ -193,14 +194,7 @@ export class Conversation {
 
   async #buildSync(signal: AbortSignal): Promise<SyncRequest> {
     const { catalogue, enrolment, bootEpoch, agentVersion } = this.#options
-    const facts = await catalogue.transaction(
-      async (tx) => ({
-        lastCommandSequence: await tx.inbox.lastSequence(),
-        eventHighMark: await tx.outbox.highMark(),
-        inFlight: await tx.jobs.list({ states: ['queued', 'running', 'cancelling'], limit: 1000 }),
-      }),
-      { signal },
-    )
+    const facts = await readSyncFacts(catalogue, { signal })
     return {
       kind: 'sync',
       version: 1,
@@ -209,9 +203,7 @@ export class Conversation {
       agentVersion,
       protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
       capabilities: [...capabilities],
-      lastCommandSequence: facts.lastCommandSequence,
-      eventHighMark: facts.eventHighMark,
-      jobsInFlight: facts.inFlight.map((job) => job.jobId),
+      ...facts,
       clock: this.#parts.corrected.beginRequest(),
     }
   }

@@ -44,6 +44,9 @@ export const EventBatch = z.strictObject({
 })
 export type EventBatch = z.infer<typeof EventBatch>
 
+/** A `jobsInFlight` as long as this may have been cut off. */
+export const SYNC_JOBS_MAX = 1000
+
 /** First message of every session: what the agent has, so that the cloud sends what is missing. */
 export const SyncRequest = z.strictObject({
   kind: z.literal('sync'),
@@ -57,8 +60,8 @@ export const SyncRequest = z.strictObject({
   lastCommandSequence: z.int().nonnegative(),
   /** Highest event sequence ever given out. */
   eventHighMark: z.int().nonnegative(),
-  /** Jobs that are queued or running here. */
-  jobsInFlight: z.array(z.uuid()).max(1000),
+  /** Jobs that are queued or running here, and those of orders in the inbox that no job was made of yet. */
+  jobsInFlight: z.array(z.uuid()).max(SYNC_JOBS_MAX),
   clock: Instant,
 })
 export type SyncRequest = z.infer<typeof SyncRequest>

@@ -3,11 +3,13 @@ import type { JobReport } from '@sendense/shared/contracts/job.ts'
 import type { CommandState } from '@sendense/shared/domain/command-state.ts'
 import { isFinalJobState, type JobState } from '@sendense/shared/domain/job-state.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { and, eq, inArray } from 'drizzle-orm'
+import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
+import { and, eq } from 'drizzle-orm'
 import { command, commandOutbox } from '../../db/schema/fleet.ts'
 import { job, jobLog, vm } from '../../db/schema/protection.ts'
 import { moveCommand } from '../command-queue.ts'
 import type { EffectContext } from '../event-ingestion.ts'
+import { endJob } from './end-job.ts'
 
 /** How far the order of a job is, by the job's state. */
 const commandStateOf: { readonly [S in JobState]: CommandState } = {
@@ -94,18 +96,22 @@ export async function applyCommandReport(report: CommandReport, context: EffectC
   const moved = await moveCommand(tx, report.commandId, report.state, report.error)
   await settleOutbox(report.commandId, context)
   if (!moved || found.jobId === null || report.state === 'accepted' || report.state === 'succeeded') return
-  if (found.type === 'cancel-job') return
-  const [ended] = await tx
-    .update(job)
-    .set({
-      state: report.state === 'cancelled' ? 'cancelled' : 'failed',
-      endedByCloud: true,
-      endedAt: at,
-      error: report.error ?? null,
-    })
-    .where(and(eq(job.id, found.jobId), inArray(job.state, ['queued', 'running', 'cancelling'])))
-    .returning({ jobId: job.id, vmId: job.vmId, state: job.state })
-  if (ended !== undefined) context.tell({ type: 'job-changed', ...ended })
+  if (found.type === 'cancel-job') {
+    if (report.error?.code === 'job.not_found') await endUnknownJob(found.jobId, context)
+    return
+  }
+  const state = report.state === 'cancelled' ? 'cancelled' : 'failed'
+  const ended = await endJob(tx, found.jobId, { state, error: report.error, at })
+  if (ended !== undefined) context.tell({ type: 'job-changed', jobId: ended.jobId, vmId: ended.vmId, state })
+}
+
+/** It was to be cancelled, and its agent has no memory of it: nothing will run and nothing more will be reported. */
+async function endUnknownJob(jobId: string, { tx, at, tell }: EffectContext): Promise<void> {
+  const error = toErrorReport(new PlatformError('job.interrupted', 'the agent has no memory of this job any more'))
+  const ended = await endJob(tx, jobId, { state: 'cancelled', error, at })
+  if (ended === undefined) return
+  if (ended.commandId !== null) await moveCommand(tx, ended.commandId, 'unknown', error)
+  tell({ type: 'job-changed', jobId, vmId: ended.vmId, state: ended.state })
 }
 
 /** The agent holds it: it need not be sent again. */

@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto'
+import { type AgentEvent, SYNC_JOBS_MAX, type SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
+import type { JobState } from '@sendense/shared/domain/job-state.ts'
+import { eq } from 'drizzle-orm'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { agent, command } from '../db/schema/fleet.ts'
+import { job } from '../db/schema/protection.ts'
+import { quietLogger, startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
+import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
+import { batchOf, syncOf } from '../testing/test-agent.ts'
+import { ingestEvents } from './event-ingestion.ts'
+import { answerSync } from './sync-session.ts'
+
+let server: TestDatabase
+let mspId: string
+let own: SeededCustomer
+beforeAll(async () => {
+  server = await startTestDatabase()
+  mspId = await seedMsp(server.database, 'msp')
+})
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]()
+})
+beforeEach(async () => {
+  own = await seedCustomer(server.database, mspId, randomUUID())
+})
+
+/** The backup that command 1 ordered and of which events up to 7 told. */
+async function ordered(state: JobState, revision = 3): Promise<void> {
+  await server.database.withSystem('test', async (tx) => {
+    await tx.update(job).set({ state, revision, endedAt: null, commandId: own.commandId }).where(eq(job.id, own.jobId))
+    await tx
+      .update(command)
+      .set({ state: 'running', type: 'backup-vm', jobId: own.jobId })
+      .where(eq(command.id, own.commandId))
+    await tx.update(agent).set({ eventHighMark: 7 }).where(eq(agent.id, own.agentId))
+  })
+}
+
+const sync = async (some: Partial<SyncRequest>) =>
+  await answerSync(server.database, own.known, { ...syncOf(own.agentId), eventHighMark: 7, ...some }, new Date())
+
+async function report(first: number, event: AgentEvent) {
+  return await ingestEvents(server.database, own.known, batchOf(own.agentId, first, [event]), {
+    now: new Date(),
+    logger: quietLogger,
+  })
+}
+
+function succeeded(revision: number): AgentEvent {
+  const queuedAt = new Date().toISOString()
+  const { jobId, vmId } = own
+  return {
+    type: 'job-reported',
+    job: { jobId, kind: 'backup', state: 'succeeded', revision, vmId, queuedAt, attempt: 1, log: [] },
+  }
+}
+
+async function found() {
+  return await server.database.withSystem('test', async (tx) => {
+    const [row] = await tx.select().from(job).where(eq(job.id, own.jobId))
+    const [order] = await tx.select().from(command).where(eq(command.id, own.commandId))
+    return { job: row?.state, error: row?.error, endedByCloud: row?.endedByCloud, command: order?.state }
+  })
+}
+
+describe('an agent that holds the order and knows nothing of its job', () => {
+  test.each(['queued', 'running', 'cancelling'] as const)('has lost it: %s ends', async (state) => {
+    await ordered(state)
+    const { liveEvents } = await sync({ lastCommandSequence: 1 })
+    expect(liveEvents).toEqual([{ type: 'job-changed', jobId: own.jobId, vmId: own.vmId, state: 'failed' }])
+    expect(await found()).toMatchObject({
+      job: 'failed',
+      error: { code: 'job.interrupted' },
+      endedByCloud: true,
+      command: 'unknown',
+    })
+    expect((await sync({ lastCommandSequence: 1 })).liveEvents).toEqual([])
+  })
+
+  test('is believed when it reports it after all', async () => {
+    await ordered('running')
+    await sync({ lastCommandSequence: 1 })
+    await report(8, succeeded(4))
+    expect(await found()).toMatchObject({ job: 'succeeded', endedByCloud: false, command: 'succeeded' })
+  })
+})
+
+test.each<[string, () => Partial<SyncRequest>]>([
+  ['the job is in flight', () => ({ jobsInFlight: [own.jobId] })],
+  ['events are still to come', () => ({ eventHighMark: 8 })],
+  ['the order is not held', () => ({ lastCommandSequence: 0 })],
+  ['the list may be cut off', () => ({ jobsInFlight: Array.from({ length: SYNC_JOBS_MAX }, () => randomUUID()) })],
+])('nothing is taken for lost where %s', async (_why, some) => {
+  await ordered('running')
+  expect((await sync({ lastCommandSequence: 1, ...some() })).liveEvents).toEqual([])
+  expect(await found()).toMatchObject({ job: 'running', command: 'running' })
+})
+
+test('jobs of other agents are not touched', async () => {
+  const other = await seedCustomer(server.database, mspId, 'beside', own)
+  await ordered('running')
+  const request = { ...syncOf(other.agentId), lastCommandSequence: 1 }
+  expect((await answerSync(server.database, other.known, request, new Date())).liveEvents).toEqual([])
+  expect(await found()).toMatchObject({ job: 'running' })
+})
+
+test('an agent that lost the order runs it again, and its reports count from the first on', async () => {
+  await ordered('running', 12)
+  await sync({ lastCommandSequence: 0, eventHighMark: 0 })
+  await report(8, succeeded(2))
+  expect(await found()).toMatchObject({ job: 'succeeded', command: 'succeeded' })
+})
+
+test('a cancel that comes back because the agent has no such job ends the job', async () => {
+  await ordered('running')
+  const commandId = randomUUID()
+  const { customerId, agentId, jobId } = own
+  const now = new Date()
+  const times = { issuedAt: now, notBefore: now, expiresAt: new Date(now.getTime() + 60_000) }
+  await server.database.withSystem('test', (tx) =>
+    tx.insert(command).values({
+      mspId,
+      customerId,
+      id: commandId,
+      agentId,
+      sequence: 2,
+      type: 'cancel-job',
+      class: 'operate',
+      body: { type: 'cancel-job', jobId },
+      jobId,
+      state: 'published',
+      ...times,
+    }),
+  )
+  const error = { code: 'job.not_found', message: 'no such job', advice: 'a', details: {} }
+  const { liveEvents } = await report(8, { type: 'command-reported', commandId, state: 'failed', error })
+  expect(liveEvents).toEqual([{ type: 'job-changed', jobId, vmId: own.vmId, state: 'cancelled' }])
+  expect(await found()).toMatchObject({ job: 'cancelled', endedByCloud: true, command: 'unknown' })
+})
