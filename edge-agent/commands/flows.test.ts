@@ -159,6 +159,28 @@ describe('backup', () => {
   })
 })
 
+test('the answer to every commit gets lost: each thing happens once all the same', async () => {
+  const setting = await startAgent()
+  const { agent, site } = setting
+  site.catalogue.answersLost = true
+  await setting.fill(0, 1)
+  expect(await run(agent, backupOf(setting))).toMatchObject({ state: 'succeeded', attempt: 1 })
+  await setting.fill(1, 2)
+  expect((await run(agent, backupOf(setting))).result).toMatchObject({ readBytes: GRAIN_BYTES })
+  const [point] = await pointsOf(setting)
+  const { repositoryId } = site.storage
+  const of = { restorePointId: point?.restorePointId ?? '', repositoryId }
+  const verify = { type: 'verify-restore-point', jobId: randomUUID(), ...of } as const
+  expect((await run(agent, verify)).state).toBe('succeeded')
+  const restore = { type: 'restore-vm', jobId: randomUUID(), newVmName: 'web-2', start: true, ...of } as const
+  expect(await run(agent, restore)).toMatchObject({ state: 'succeeded', attempt: 1 })
+  expect(site.storage.points.size).toBe(2)
+  expect(site.hypervisor.list()).toHaveLength(2)
+  const sealed = (await agent.events()).filter((event) => event.type === 'restore-point-sealed')
+  expect(sealed).toHaveLength(2)
+  await agent.stop()
+})
+
 describe('bad input has a clear code, and nothing is lost', () => {
   test('unknown VM', async () => {
     const setting = await startAgent()

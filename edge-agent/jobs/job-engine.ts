@@ -4,9 +4,10 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import { z } from 'zod'
 import type { Catalogue, CatalogueTransaction } from '../catalog/catalogue.ts'
 import type { JobArguments, JobRecord } from '../catalog/job-store.ts'
-import { isInvariantError, logToJob, moveJob } from './job-changes.ts'
+import { isInvariantError, type JobMove, logToJob, moveJob } from './job-changes.ts'
 import { toJobReport } from './job-report.ts'
 import type { JobRun, JobRunner, JobRunners, ProgressFacts, ProgressSink } from './job-runner.ts'
 
@@ -128,16 +129,26 @@ export class JobEngine {
       })
   }
 
-  /** Resolves when the wish is durable, not when the job has ended. Rejects with `job.not_found`, `job.not_cancellable`. */
+  /**
+   * Resolves when the wish is durable, not when the job has ended; one that nothing runs any more ends here.
+   * Rejects with `job.not_found`, `job.not_cancellable`.
+   */
   async cancel(jobId: string, options: { readonly signal: AbortSignal }): Promise<void> {
     const at = this.#options.clock.now()
+    let cancelled = false
     await this.#options.catalogue.transaction(async (tx) => {
       const job = await tx.jobs.find(jobId)
       if (job === undefined) throw new PlatformError('job.not_found', `there is no job ${jobId}`)
+      // The second run of a transaction that took effect finds its own work.
+      if (job.state === 'cancelled' && cancelled) return
       if (isFinalJobState(job.state)) throw new PlatformError('job.not_cancellable', `job ${jobId} has ended already`)
-      await moveJob(tx, jobId, { to: job.state === 'queued' ? 'cancelled' : 'cancelling', at })
+      cancelled = job.state === 'queued'
+      await moveJob(tx, jobId, { to: cancelled ? 'cancelled' : 'cancelling', at })
     }, options)
-    this.#running.get(jobId)?.abort.abort(new PlatformError('internal.cancelled', 'the job was cancelled'))
+    const running = this.#running.get(jobId)
+    running?.abort.abort(cancellation())
+    if (running !== undefined || cancelled || !this.#started) return
+    await this.#settle(jobId, { to: 'cancelled', at, error: toErrorReport(cancellation()) })
   }
 
   /** Puts running jobs back into the queue for the next start; resolves when nothing of them runs any more. */
@@ -177,7 +188,7 @@ export class JobEngine {
 
   async #execute(queued: JobRecord, signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#options
-    const job = await this.#move(queued.jobId, { to: 'running', at: clock.now() })
+    const job = await this.#begin(queued)
     if (job === undefined) return
     const log = logger.child({ jobId: job.jobId, kind: job.kind, vmId: job.vmId })
     log.info({ attempt: job.attempt }, 'job begins')
@@ -185,7 +196,7 @@ export class JobEngine {
     try {
       const result = await this.#runnerOf(job).run(run, { signal })
       await this.#settle(job.jobId, { to: 'succeeded', at: clock.now(), result })
-      log.info({ result }, 'job succeeded')
+      log.info({ result }, 'job is done')
     } catch (error) {
       if (isInvariantError(error)) throw error
       if (signal.aborted && signal.reason instanceof ShutdownError)
@@ -208,8 +219,7 @@ export class JobEngine {
         await run.log('info', 'recover', 'The agent had stopped after the work was done; nothing had to be repeated.')
         await this.#settle(job.jobId, { to: 'succeeded', at: clock.now(), result })
       } else if (job.state === 'cancelling') {
-        const error = toErrorReport(new PlatformError('internal.cancelled', 'the job was cancelled'))
-        await this.#settle(job.jobId, { to: 'cancelled', at: clock.now(), error })
+        await this.#settle(job.jobId, { to: 'cancelled', at: clock.now(), error: toErrorReport(cancellation()) })
       } else if (job.attempt >= ATTEMPTS_MAX) {
         const sentence = `the agent was stopped in the middle of this job ${job.attempt} times; it is not tried again`
         const error = new PlatformError('job.interrupted', sentence, { details: { attempt: job.attempt } })
@@ -231,18 +241,47 @@ export class JobEngine {
     const back = await this.#move(run.job.jobId, { to: 'queued', at: this.#options.clock.now() })
     if (back !== undefined) return
     // Somebody cancelled it meanwhile.
-    const error = toErrorReport(new PlatformError('internal.cancelled', 'the job was cancelled'))
+    const error = toErrorReport(cancellation())
     await this.#settle(run.job.jobId, { to: 'cancelled', at: this.#options.clock.now(), error })
   }
 
-  async #settle(jobId: string, move: Parameters<typeof moveJob>[2]): Promise<void> {
-    const ended = await this.#move(jobId, move)
+  /** An outcome that the cloud would not understand ends the job all the same, as failed. */
+  async #settle(jobId: string, move: JobMove): Promise<void> {
+    let ended: JobRecord | undefined
+    try {
+      ended = await this.#move(jobId, move)
+    } catch (error) {
+      if (!(error instanceof z.ZodError)) throw error
+      this.#options.logger.error({ jobId, err: error }, 'the outcome of a job cannot be reported')
+      const known = new PlatformError('internal.unexpected', 'the outcome of this job cannot be reported')
+      const to = move.to === 'succeeded' ? 'failed' : move.to
+      ended = await this.#move(jobId, { to, at: move.at, error: toErrorReport(known) })
+    }
     if (ended !== undefined) this.#options.onJobEnded?.(ended)
   }
 
-  async #move(jobId: string, move: Parameters<typeof moveJob>[2]): Promise<JobRecord | undefined> {
-    const { catalogue } = this.#options
-    return await catalogue.transaction(async (tx) => await moveJob(tx, jobId, move), { signal: this.#lifetime.signal })
+  /** Undefined where somebody cancelled it before. */
+  async #begin(queued: JobRecord): Promise<JobRecord | undefined> {
+    const { catalogue, clock } = this.#options
+    const work = async (tx: CatalogueTransaction): Promise<JobRecord | undefined> => {
+      const moved = await moveJob(tx, queued.jobId, { to: 'running', at: clock.now() })
+      if (moved !== undefined) return moved
+      // The run before this one took effect, and the answer got lost.
+      const now = await tx.jobs.find(queued.jobId)
+      return now !== undefined && now.attempt > queued.attempt && !isFinalJobState(now.state) ? now : undefined
+    }
+    return await catalogue.transaction(work, { signal: this.#lifetime.signal })
+  }
+
+  /** Undefined where the job cannot go there from where it is. A job that is there already has got there by this move. */
+  async #move(jobId: string, move: JobMove): Promise<JobRecord | undefined> {
+    const work = async (tx: CatalogueTransaction): Promise<JobRecord | undefined> => {
+      const moved = await moveJob(tx, jobId, move)
+      if (moved !== undefined) return moved
+      const now = await tx.jobs.find(jobId)
+      return now?.state === move.to ? now : undefined
+    }
+    return await this.#options.catalogue.transaction(work, { signal: this.#lifetime.signal })
   }
 
   #runnerOf(job: JobRecord): JobRunner {
@@ -271,6 +310,10 @@ export class JobEngine {
       },
     }
   }
+}
+
+function cancellation(): PlatformError {
+  return new PlatformError('internal.cancelled', 'the job was cancelled')
 }
 
 /** Bytes per second over about the last five seconds of one phase. */

@@ -10,6 +10,11 @@ export function toErrorReport(error: unknown): ErrorReport {
     code: known.code,
     message: known.message.slice(0, MESSAGE_MAX),
     advice: known.advice,
-    details: { ...known.details },
+    // A number that JSON does not have would make the whole report unreadable.
+    details: Object.fromEntries(Object.entries(known.details).filter(([, value]) => isTellable(value))),
   }
+}
+
+function isTellable(value: unknown): boolean {
+  return typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
 }
