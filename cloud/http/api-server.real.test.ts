@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { connect } from 'node:net'
 import { createTRPCClient, createWSClient, wsLink } from '@trpc/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
@@ -143,6 +145,52 @@ describe('live stream', () => {
     socket.on('error', () => undefined)
     expect(await answered.promise).toBe(status)
     socket.terminate()
+  })
+})
+
+/** Sends the head of a request and resets the connection at once, many times. */
+async function resetAfter(port: number, head: readonly string[]): Promise<void> {
+  for (let count = 0; count < 30; count += 1) {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    socket.write(`${head.join('\r\n')}\r\n\r\n`)
+    await new Promise((resolve) => setImmediate(resolve))
+    socket.resetAndDestroy()
+  }
+}
+
+describe('connections that are reset', () => {
+  const upgrade = ['Host: localhost:4400', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13']
+  test.each([
+    ['a refused upgrade', ['GET /nope HTTP/1.1', ...upgrade]],
+    ['an upgrade from elsewhere', ['GET /trpc HTTP/1.1', ...upgrade, 'Origin: https://evil.example']],
+    ['an accepted upgrade', ['GET /trpc HTTP/1.1', ...upgrade, 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==']],
+    ['an order', ['POST /trpc/session.logIn HTTP/1.1', 'Host: localhost:4400', 'Content-Length: 50000']],
+    ['an enrolment', ['POST /fleet/enrol HTTP/1.1', 'Host: localhost:4400', 'Content-Length: 50000']],
+  ])('%s leaves the server as it was', async (_what, head) => {
+    const uncaught: unknown[] = []
+    const note = (error: unknown): void => void uncaught.push(error)
+    process.on('uncaughtException', note)
+    try {
+      await resetAfter(Number(new URL(cloud.origin).port), head)
+      expect((await fetch(`${cloud.origin}/health`)).status).toBe(200)
+    } finally {
+      process.off('uncaughtException', note)
+    }
+    expect(uncaught).toEqual([])
+  })
+
+  test('a client that keeps its side of a refused upgrade open is let go', async () => {
+    const socket = connect({ port: Number(new URL(cloud.origin).port), host: '127.0.0.1', allowHalfOpen: true })
+    socket.write(`${['GET /nope HTTP/1.1', ...upgrade].join('\r\n')}\r\n\r\n`)
+    socket.resume()
+    await once(socket, 'end')
+    // Written to a socket that is closed on the other side: answered with a reset.
+    const writer = setInterval(() => socket.write('x'), 10)
+    socket.once('close', () => clearInterval(writer))
+    const [reset] = (await once(socket, 'error')) as [Error]
+    expect(reset.message).toMatch(/ECONNRESET|EPIPE/)
   })
 })
 

@@ -59,6 +59,8 @@ export function createApiServer(options: ApiServerOptions): { server: Server; cl
   })
   const sockets = createSocketServer(options)
   server.on('upgrade', (request, socket, head) => {
+    // From here on the socket is nobody's: an error that no one listens to would end the process.
+    socket.on('error', () => socket.destroy())
     const refusal = refuseUpgrade(options, request, sockets.clients.size)
     if (refusal !== undefined) refuse(socket, refusal)
     else sockets.handleUpgrade(request, socket, head, (client) => sockets.emit('connection', client, request))
@@ -136,7 +138,9 @@ function refuseUpgrade(options: ApiServerOptions, request: IncomingMessage, open
   return open >= SOCKETS_MAX ? '503 Service Unavailable' : undefined
 }
 
+/** Closes both directions once the answer is out: a client that keeps its side open holds nothing here. */
 function refuse(socket: Duplex, status: string): void {
+  socket.once('finish', () => socket.destroy())
   socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
 }
 
