@@ -1,7 +1,7 @@
 import { AgentCommand, type CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
 import { topics } from '@sendense/shared/contracts/topics.ts'
 import { and, asc, eq, gt, inArray, isNull, lt, or, sql } from 'drizzle-orm'
-import type { Database } from '../db/database.ts'
+import type { Database, SystemTransaction } from '../db/database.ts'
 import { command, commandOutbox } from '../db/schema/fleet.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import type { CloudSigner } from './cloud-signer.ts'
@@ -20,7 +20,10 @@ export type Publish = (topic: string, payload: string) => Promise<void>
  * nothing is run.
  */
 export interface CommandPublisher {
-  /** Those never sent, and those sent long ago that nothing was heard of. */
+  /**
+   * Where one was never sent, or sent long ago and nothing was heard of it: all that nothing was heard of, so that
+   * one that got lost on the way is not behind those that follow it.
+   */
   publishWaiting(known: KnownAgent, publish: Publish): Promise<void>
   /** All after `sequence`, sent or not: the agent asked. */
   publishAfter(known: KnownAgent, sequence: number, publish: Publish): Promise<void>
@@ -44,31 +47,16 @@ export function createCommandPublisher(options: {
   }
   return {
     async publishWaiting(known, publish) {
-      const stale = lt(commandOutbox.publishedAt, new Date(now().getTime() - SEND_AGAIN_MS))
-      const rows = await database.withSystem(
-        'read waiting commands',
-        (tx) =>
-          tx
-            .select({ command })
-            .from(commandOutbox)
-            .innerJoin(
-              command,
-              and(
-                eq(command.mspId, commandOutbox.mspId),
-                eq(command.customerId, commandOutbox.customerId),
-                eq(command.id, commandOutbox.commandId),
-              ),
-            )
-            .where(and(eq(commandOutbox.agentId, known.agentId), or(isNull(commandOutbox.publishedAt), stale)))
-            .orderBy(asc(commandOutbox.sequence))
-            .limit(COMMANDS_PER_ROUND),
-        { within: tenantOf(known) },
-      )
-      await send(
-        known,
-        rows.map((row) => row.command),
-        publish,
-      )
+      const within = { within: tenantOf(known) }
+      const staleBefore = new Date(now().getTime() - SEND_AGAIN_MS)
+      if (!(await database.withSystem('look for due commands', (tx) => isAnyDue(tx, known, staleBefore), within)))
+        return
+      for (let last = 0; ;) {
+        const rows = await database.withSystem('read waiting commands', (tx) => listWaiting(tx, known, last), within)
+        await send(known, rows, publish)
+        if (rows.length < COMMANDS_PER_ROUND) return
+        last = rows.at(-1)?.sequence ?? last
+      }
     },
     async publishAfter(known, sequence, publish) {
       let last = sequence
@@ -90,6 +78,30 @@ export function createCommandPublisher(options: {
       }
     },
   }
+}
+
+async function isAnyDue(tx: SystemTransaction, known: KnownAgent, staleBefore: Date): Promise<boolean> {
+  const due = or(isNull(commandOutbox.publishedAt), lt(commandOutbox.publishedAt, staleBefore))
+  const isDueHere = and(eq(commandOutbox.agentId, known.agentId), due)
+  return (await tx.select({ id: commandOutbox.commandId }).from(commandOutbox).where(isDueHere).limit(1)).length > 0
+}
+
+async function listWaiting(tx: SystemTransaction, known: KnownAgent, after: number): Promise<CommandRow[]> {
+  const rows = await tx
+    .select({ command })
+    .from(commandOutbox)
+    .innerJoin(
+      command,
+      and(
+        eq(command.mspId, commandOutbox.mspId),
+        eq(command.customerId, commandOutbox.customerId),
+        eq(command.id, commandOutbox.commandId),
+      ),
+    )
+    .where(and(eq(commandOutbox.agentId, known.agentId), gt(commandOutbox.sequence, after)))
+    .orderBy(asc(commandOutbox.sequence))
+    .limit(COMMANDS_PER_ROUND)
+  return rows.map((row) => row.command)
 }
 
 async function markPublished(

@@ -1,9 +1,9 @@
 import type { SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
 import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
 import type { SyncAnswer } from '@sendense/shared/contracts/cloud-message.ts'
-import { eq, sql } from 'drizzle-orm'
-import type { Database } from '../db/database.ts'
-import { agent } from '../db/schema/fleet.ts'
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import type { Database, SystemTransaction } from '../db/database.ts'
+import { agent, command } from '../db/schema/fleet.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { settleHeld } from './command-publisher.ts'
 import { PROTOCOL_VERSION } from './enrolment.ts'
@@ -28,7 +28,7 @@ export async function answerSync(
   now: Date,
 ): Promise<SyncOutcome> {
   const offsetMs = Date.parse(request.clock) - now.getTime()
-  const { row, liveEvents } = await database.withSystem(
+  const { row, liveEvents, nextSequence } = await database.withSystem(
     'sync with an agent',
     async (tx) => {
       const [updated] = await tx
@@ -50,7 +50,8 @@ export async function answerSync(
       if (updated === undefined) throw new Error(`agent ${known.agentId} is gone`)
       await settleHeld(tx, known, request.lastCommandSequence)
       const ended = await endLostJobs(tx, known, request, { eventHighMark: updated.eventHighMark, now })
-      return { row: updated, liveEvents: ended }
+      const next = await findNextSequence(tx, known, request.lastCommandSequence)
+      return { row: updated, liveEvents: ended, nextSequence: next }
     },
     { within: tenantOf(known) },
   )
@@ -61,9 +62,25 @@ export async function answerSync(
     tenantId: known.customerId,
     eventSequence: row.eventHighMark,
     commandSequence: row.commandSequence,
+    ...(nextSequence === undefined ? {} : { nextCommandSequence: nextSequence }),
     serverTime: now.toISOString(),
     requestClock: request.clock,
     protocol: PROTOCOL_VERSION,
   }
   return { answer, liveEvents }
+}
+
+/** Number of the first command that follows. Numbers have no gaps unless rows are gone for good. */
+async function findNextSequence(
+  tx: SystemTransaction,
+  known: KnownAgent,
+  heldSequence: number,
+): Promise<number | undefined> {
+  const [next] = await tx
+    .select({ sequence: command.sequence })
+    .from(command)
+    .where(and(eq(command.agentId, known.agentId), gt(command.sequence, heldSequence)))
+    .orderBy(asc(command.sequence))
+    .limit(1)
+  return next?.sequence
 }

@@ -142,15 +142,29 @@ test('a command that only fills its number is rejected without an alert', async 
   expect(await outcome()).toEqual({ alerts: [], rejected: ['command.expired'] })
 })
 
-test('behind a gap nothing is taken until the cloud was asked; then a number it has no more is passed over', async () => {
-  const third = newCommand({ sequence: 3 })
-  expect(await receive(third)).toBe('gap')
-  expect(await events()).toEqual([])
-  receiver.noteSynced(3)
-  expect(await receive(newCommand({ sequence: 4 }))).toBe('gap')
-  expect(await receive(newCommand({ sequence: 2 }))).toBe('received')
-  expect(await receive(third)).toBe('received')
-  expect(await receive(newCommand({ sequence: 4 }))).toBe('received')
+describe('behind a gap', () => {
+  test('nothing is taken until what is missing came, however often the cloud was asked', async () => {
+    const [third, fourth] = [newCommand({ sequence: 3 }), newCommand({ sequence: 4 })]
+    expect(await receive(newCommand())).toBe('received')
+    expect(await receive(third)).toBe('gap')
+    receiver.noteSynced(2)
+    expect(await receive(fourth)).toBe('gap')
+    expect(await receive(third)).toBe('gap')
+    expect(await events()).toHaveLength(1)
+    expect(await receive(newCommand({ sequence: 2 }))).toBe('received')
+    expect(await receive(third)).toBe('received')
+    expect(await receive(fourth)).toBe('received')
+  })
+
+  test('only numbers before the next one the cloud has are passed over', async () => {
+    receiver.noteSynced(5)
+    expect(await receive(newCommand({ sequence: 6 }))).toBe('gap')
+    expect(await receive(newCommand({ sequence: 5 }))).toBe('received')
+    expect(await receive(newCommand({ sequence: 7 }))).toBe('gap')
+    receiver.noteSynced(undefined)
+    expect(await receive(newCommand({ sequence: 7 }))).toBe('gap')
+    expect(await receive(newCommand({ sequence: 6 }))).toBe('received')
+  })
 })
 
 test('a thousand forged orders make one alert a minute', async () => {

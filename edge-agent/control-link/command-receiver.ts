@@ -26,21 +26,21 @@ export type Receipt = 'received' | 'refused' | 'repeated' | 'gap' | 'foreign'
  * Takes signed commands into the durable inbox; it runs nothing. When `receive` resolves the message may be
  * acknowledged to the broker: the command is durable, refused for ever, or will be sent again.
  *
- * Numbers must follow each other. Behind a gap nothing is taken until the cloud was asked for what is missing; only
- * then a number it does not send any more is passed over.
+ * Numbers must follow each other. Behind a gap nothing is taken until the cloud was asked for what is missing; passed
+ * over are only the numbers before the one that the cloud then named as the next it has.
  */
 export class CommandReceiver {
   readonly #options: CommandReceiverOptions
-  /** Up to here the cloud has sent, in order, all it still has. */
-  #completeUpTo = 0
+  /** What the cloud named as the lowest number it has behind ours. */
+  #next: number | undefined
 
   constructor(options: CommandReceiverOptions) {
     this.#options = options
   }
 
-  /** The cloud answered a sync: what it sends from now on, up to this number, is all there is. */
-  noteSynced(commandSequence: number): void {
-    this.#completeUpTo = commandSequence
+  /** The cloud answered a sync: `next` is the lowest number it has behind the one that was held; undefined: none. */
+  noteSynced(next: number | undefined): void {
+    this.#next = next
   }
 
   /** Rejects with `database.unavailable` or the signal's reason: then nothing may be acknowledged. */
@@ -83,7 +83,7 @@ export class CommandReceiver {
       await this.#reject(tx, payload, refusal, now)
       return { receipt: 'refused', refusal }
     }
-    if (sequence > last + 1 && sequence > this.#completeUpTo) return { receipt: 'gap' }
+    if (sequence > last + 1 && sequence !== this.#next) return { receipt: 'gap' }
     const refusal = permissionRefusal(check)
     if (refusal === undefined) {
       await tx.inbox.insert({ payload, state: 'received', receivedAt: now })

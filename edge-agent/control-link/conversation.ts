@@ -138,7 +138,7 @@ export class Conversation {
       { signal },
     )
     if (young) logger.warn({ eventSequence: answer.eventSequence }, 'the cloud knows more events than the catalogue')
-    this.#parts.receiver.noteSynced(answer.commandSequence)
+    this.#parts.receiver.noteSynced(answer.nextCommandSequence)
     if (this.#publisher === undefined) this.#openPublisher(answer.eventSequence)
     await this.#publisher?.acknowledge(answer.eventSequence, { signal })
     if (!this.answered) logger.info({ offsetMs: Math.round(this.#parts.corrected.offsetMs) }, 'in sync with the cloud')

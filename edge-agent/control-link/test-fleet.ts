@@ -158,6 +158,7 @@ async function hear(
   const message = AgentMessage.parse(openEnvelope(payload, payloadTypes.agentMessage, identity.signingKey.publicKey))
   if (message.kind === 'sync') {
     fleet.syncs.push(message)
+    const next = message.lastCommandSequence + 1
     await fleet.send({
       kind: 'sync-answer',
       version: 1,
@@ -165,6 +166,7 @@ async function hear(
       tenantId,
       eventSequence: fleet.highMark,
       commandSequence: issued(),
+      ...(next > issued() ? {} : { nextCommandSequence: next }),
       serverTime: new Date().toISOString(),
       requestClock: message.clock,
       protocol: 1,

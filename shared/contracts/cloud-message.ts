@@ -24,6 +24,8 @@ export const SyncAnswer = z.strictObject({
   eventSequence: z.int().nonnegative(),
   /** Highest command sequence issued so far. */
   commandSequence: z.int().nonnegative(),
+  /** Lowest command sequence after the one the agent holds; absent where there is none. Numbers before it are no more. */
+  nextCommandSequence: z.int().positive().optional(),
   serverTime: Instant,
   /** Echo of the request's `clock`, to measure the offset. */
   requestClock: Instant,
