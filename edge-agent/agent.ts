@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import type { EnrolmentAnswer } from '@sendense/shared/contracts/enrolment.ts'
-import { systemClock } from '@sendense/shared/runtime/clock.ts'
+import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
 import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { adoptRestorePoints } from './backup/adopt-restore-points.ts'
@@ -67,26 +67,36 @@ export async function runAgent({ config, logger, signal, onFatal }: RunOptions):
   await using platforms = new PlatformRegistry(openPlatforms(config))
   await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
   await work(
-    { config, logger: log, signal, onFatal },
-    { catalogue, identity, enrolment, bootEpoch, platforms, repositories },
+    { jobsMax: config.jobsMax, logger: log, signal, onFatal },
+    { catalogue, identity, enrolment, bootEpoch, platforms, repositories, clock: systemClock },
   )
   log.info({}, 'the agent has ended')
 }
 
-interface Parts {
+/** What one process of the agent works with; opened and closed by who calls. */
+export interface AgentParts {
   readonly catalogue: Catalogue
   readonly identity: AgentIdentity
   readonly enrolment: EnrolmentAnswer
   readonly bootEpoch: number
   readonly platforms: PlatformRegistry
   readonly repositories: RepositoryRegistry
+  readonly clock: Clock
 }
 
-async function work({ config, logger, signal, onFatal }: RunOptions, parts: Parts): Promise<void> {
-  const { catalogue, identity, enrolment, bootEpoch, platforms, repositories } = parts
+/**
+ * Recovers, then works until `signal` aborts: the link to the cloud, commands, jobs, the inventory. Rejects with what
+ * recovery failed with, when all it had begun has ended: an agent that cannot work must not look as if it could.
+ */
+export async function work(
+  { jobsMax, logger, signal: stopped, onFatal }: Omit<RunOptions, 'config'> & { readonly jobsMax: number },
+  parts: AgentParts,
+): Promise<void> {
+  const { catalogue, identity, enrolment, bootEpoch, platforms, repositories, clock } = parts
   const { agentId, tenantId } = enrolment
-  const clock = systemClock
-  await using mover = createMover({ workersMax: config.jobsMax })
+  const over = new AbortController()
+  const signal = AbortSignal.any([stopped, over.signal])
+  await using mover = createMover({ workersMax: jobsMax })
   const progress = new ProgressBoard()
   const inventory = new VmInventory({
     catalogue,
@@ -114,7 +124,7 @@ async function work({ config, logger, signal, onFatal }: RunOptions, parts: Part
     progress,
     clock,
     logger,
-    runningMax: config.jobsMax,
+    runningMax: jobsMax,
     onFatal,
     onJobEnded: refresh,
   })
@@ -142,11 +152,15 @@ async function work({ config, logger, signal, onFatal }: RunOptions, parts: Part
     dispatcher.nudge({ signal })
     while (!signal.aborted) {
       await clock.sleep(INVENTORY_EVERY_MS, { signal }).catch(() => undefined)
-      if (!signal.aborted) refresh()
+      if (signal.aborted) break
+      refresh()
+      // Whatever kept a command waiting may be over.
+      dispatcher.nudge({ signal })
     }
   } catch (error) {
-    if (!signal.aborted) throw error
+    if (!stopped.aborted) throw error
   } finally {
+    over.abort(new Error('the agent has ended'))
     await dispatcher.settle().catch(() => undefined)
     await jobs.stop()
     await linked
@@ -198,7 +212,7 @@ async function openRepositories(
 
 /** Restore points that were sealed and not catalogued before a stop. A repository that is away is asked by its next backup. */
 async function adoptAll(
-  { catalogue, repositories }: Parts,
+  { catalogue, repositories }: AgentParts,
   { logger, signal }: CallOptions & { logger: Logger },
 ): Promise<void> {
   for (const { repositoryId } of repositories.records()) {
