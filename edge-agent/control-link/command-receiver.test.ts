@@ -117,12 +117,14 @@ describe('refused, reported and alerted; the number is used up', () => {
     expect(nudges).toBe(0)
     expect(await receive(newCommand({ sequence: 2 }))).toBe('received')
   })
+})
 
-  test('command.replayed: an old number under another id', async () => {
-    await receive(newCommand())
-    expect(await receive(newCommand())).toBe('refused')
-    expect(await outcome()).toEqual({ alerts: ['command.replayed'], rejected: ['command.replayed'] })
-  })
+test('old numbers under other ids, however many, are refused with one alert and fill no memory', async () => {
+  await receive(newCommand())
+  const before = (await events()).length
+  for (let count = 0; count < 50; count++) expect(await receive(newCommand())).toBe('refused')
+  expect(await outcome()).toEqual({ alerts: ['command.replayed'], rejected: [] })
+  expect(await events()).toHaveLength(before + 1)
 })
 
 describe('not for us: only an alert, the number is not touched', () => {

@@ -80,7 +80,7 @@ export class CommandReceiver {
           details,
         },
       )
-      await this.#reject(tx, payload, refusal, now)
+      // Reported nowhere: whoever has an old message could send it without end.
       return { receipt: 'refused', refusal }
     }
     if (sequence > last + 1 && sequence !== this.#next) return { receipt: 'gap' }
