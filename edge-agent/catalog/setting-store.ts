@@ -1,5 +1,5 @@
 /** Small values that outlive the process. */
-export const settingKeys = ['boot-epoch', 'event-sequence', 'command-sequence'] as const
+export const settingKeys = ['boot-epoch', 'event-sequence', 'event-sent', 'command-sequence'] as const
 export type SettingKey = (typeof settingKeys)[number]
 
 export interface SettingStore {

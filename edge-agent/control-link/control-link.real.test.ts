@@ -169,6 +169,15 @@ test('a catalogue that is younger than the cloud numbers on from what the cloud 
   expect(fleet.events).toEqual([{ sequence: 5001, event }])
 })
 
+test('also where it has numbered past what the cloud has: nothing is taken for acknowledged unsent', async () => {
+  fleet.highMark = 3
+  const events = [anEvent(), anEvent(), anEvent(), anEvent()]
+  await append(...events)
+  startLink()
+  await untilSent()
+  expect(fleet.events).toEqual(events.map((event, index) => ({ sequence: 4 + index, event })))
+})
+
 test('says goodbye when it is stopped', async () => {
   startLink()
   await fleet.until('sync', () => fleet.syncs.length > 0)

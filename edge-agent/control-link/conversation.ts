@@ -17,6 +17,7 @@ import type { CorrectedClock } from './corrected-clock.ts'
 import { OutboxPublisher } from './outbox-publisher.ts'
 import type { ProgressBoard } from './progress-board.ts'
 import { capabilities, PROTOCOL_VERSION } from './protocol-version.ts'
+import { followCloud } from './sent-mark.ts'
 import { readSyncFacts } from './sync-facts.ts'
 
 /** Also the heartbeat: the cloud calls an agent stale that it has not heard of for two minutes. */
@@ -129,15 +130,8 @@ export class Conversation {
   async #takeAnswer(answer: SyncAnswer, signal: AbortSignal): Promise<void> {
     const { catalogue, logger } = this.#options
     if (!this.#parts.corrected.endRequest(answer)) return
-    const young = await catalogue.transaction(
-      async (tx) => {
-        if (answer.eventSequence <= (await tx.outbox.highMark())) return false
-        await tx.outbox.moveBehind(answer.eventSequence)
-        return true
-      },
-      { signal },
-    )
-    if (young) logger.warn({ eventSequence: answer.eventSequence }, 'the cloud knows more events than the catalogue')
+    const young = await followCloud(catalogue, answer.eventSequence, { signal })
+    if (young) logger.warn({ eventSequence: answer.eventSequence }, 'the cloud has events this catalogue never sent')
     this.#parts.receiver.noteSynced(answer.nextCommandSequence)
     if (this.#publisher === undefined) this.#openPublisher(answer.eventSequence)
     await this.#publisher?.acknowledge(answer.eventSequence, { signal })

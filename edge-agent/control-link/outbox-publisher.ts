@@ -3,6 +3,7 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { Catalogue } from '../catalog/catalogue.ts'
 import type { OutboxEvent } from '../catalog/event-outbox.ts'
+import { noteSent, readSentMark } from './sent-mark.ts'
 
 const BATCH_EVENTS_MAX = 200
 const BATCH_MAX_BYTES = 256 * 1024
@@ -53,7 +54,7 @@ export class OutboxPublisher {
     const upTo = await catalogue.transaction(
       async (tx) => {
         // An acknowledgement of what was never sent is an old one, or forged: nothing of it counts.
-        if (sequence > (await tx.outbox.highMark())) return undefined
+        if (sequence > (await readSentMark(tx))) return undefined
         await tx.outbox.trim(sequence)
         return sequence
       },
@@ -85,11 +86,14 @@ export class OutboxPublisher {
     const { catalogue, agentId, bootEpoch, clock, send } = this.#options
     while (this.#sent - this.#acknowledged < IN_FLIGHT_EVENTS_MAX) {
       const after = this.#sent
-      const waiting = await catalogue.transaction(
-        async (tx) => await tx.outbox.list({ after, limit: BATCH_EVENTS_MAX }),
+      const events = await catalogue.transaction(
+        async (tx) => {
+          const batch = firstBatch(await tx.outbox.list({ after, limit: BATCH_EVENTS_MAX }))
+          await noteSent(tx, batch.at(-1)?.sequence ?? 0)
+          return batch
+        },
         { signal },
       )
-      const events = firstBatch(waiting)
       const last = events.at(-1)
       if (last === undefined) return
       const sentAt = clock.now().toISOString()
