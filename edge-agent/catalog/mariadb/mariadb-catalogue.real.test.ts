@@ -63,6 +63,25 @@ test('a migration that was changed after it had been applied is refused', async 
   await expect(open(name)).rejects.toMatchObject({ code: 'config.invalid' })
 })
 
+test('a migration that was cut off anywhere is finished at the next start, and keeps what is there', async () => {
+  const name = 'cut_off_migration'
+  const record = { repositoryId: randomUUID(), name: 'r', kind: 'qcow2-chain', location: 'l' } as const
+  const signal = AbortSignal.timeout(30_000)
+  {
+    await using catalogue = await open(name)
+    await catalogue.transaction(async (tx) => await tx.repositories.put(record), { signal })
+  }
+  const pool = createConnectionPool(server.socketPath, name)
+  // As after a kill: the last tables and the note that the file was applied are not there.
+  await pool.promise().query('DROP TABLE setting')
+  await pool.promise().query('DROP TABLE event_outbox')
+  await pool.promise().query('DELETE FROM schema_migration')
+  await pool.promise().end()
+  await using catalogue = await open(name)
+  expect(await catalogue.transaction(async (tx) => await tx.repositories.list(), { signal })).toEqual([record])
+  expect(await catalogue.transaction(async (tx) => await tx.settings.getNumber('boot-epoch'), { signal })).toBe(0)
+})
+
 test('the catalogue of a newer agent is refused', async () => {
   const name = 'newer_agent'
   await (await open(name))[Symbol.asyncDispose]()

@@ -5,16 +5,24 @@ import type { Pool } from 'mysql2'
 import { z } from 'zod'
 
 const migrationsDirectory = new URL('./migrations/', import.meta.url)
+const LOCK_TIMEOUT_SECONDS = 60
+const LockRows = z.array(z.object({ taken: z.number().nullable() }))
 const AppliedRows = z.array(z.object({ name: z.string(), sha256: z.string() }))
 
 /**
  * Brings the schema up to date: every file of migrations/ once, in order of name. One agent at a time: others wait.
- * Rejects with `config.invalid` when a file that was applied has changed since, or the database knows a newer one.
+ * MariaDB commits each statement that defines something by itself, so whoever is killed in the middle of a file runs it
+ * again from its start: every statement must be one that may run twice.
+ * Rejects with `config.invalid` when a file that was applied has changed since, or the database knows a newer one, and
+ * with `database.unavailable` while another agent migrates.
  */
 export async function migrateCatalogue(pool: Pool): Promise<void> {
   const connection = await pool.promise().getConnection()
   try {
-    await connection.query("SELECT GET_LOCK('sendense-migrate', 60)")
+    const [locks] = await connection.query("SELECT GET_LOCK('sendense-migrate', ?) AS taken", [LOCK_TIMEOUT_SECONDS])
+    if (LockRows.parse(locks)[0]?.taken !== 1) {
+      throw new PlatformError('database.unavailable', 'another agent has been migrating the catalogue for a minute')
+    }
     await connection.query(
       `CREATE TABLE IF NOT EXISTS schema_migration (
          name VARCHAR(200) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,

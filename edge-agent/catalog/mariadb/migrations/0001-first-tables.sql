@@ -1,5 +1,5 @@
 -- Everything of a VM hangs on its context and goes with it.
-CREATE TABLE vm_context (
+CREATE TABLE IF NOT EXISTS vm_context (
   vm_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   platform VARCHAR(32) CHARACTER SET ascii NOT NULL,
   platform_ref VARCHAR(500) COLLATE utf8mb4_bin NULL,
@@ -15,7 +15,7 @@ CREATE TABLE vm_context (
   UNIQUE KEY vm_context_by_ref (platform, platform_ref)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE vm_disk (
+CREATE TABLE IF NOT EXISTS vm_disk (
   vm_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   disk_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   position INT UNSIGNED NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE vm_disk (
   FOREIGN KEY (vm_id) REFERENCES vm_context (vm_id) ON DELETE CASCADE
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE job (
+CREATE TABLE IF NOT EXISTS job (
   job_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   kind VARCHAR(16) CHARACTER SET ascii NOT NULL,
   vm_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -49,7 +49,7 @@ CREATE TABLE job (
   FOREIGN KEY (vm_id) REFERENCES vm_context (vm_id) ON DELETE CASCADE
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE job_log (
+CREATE TABLE IF NOT EXISTS job_log (
   job_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   sequence INT UNSIGNED NOT NULL,
   at DATETIME(3) NOT NULL,
@@ -60,7 +60,7 @@ CREATE TABLE job_log (
   FOREIGN KEY (job_id) REFERENCES job (job_id) ON DELETE CASCADE
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE repository (
+CREATE TABLE IF NOT EXISTS repository (
   repository_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   name VARCHAR(255) NOT NULL,
   kind VARCHAR(32) CHARACTER SET ascii NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE repository (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 -- job_id has no foreign key: a restore point outlives the row of the job that made it.
-CREATE TABLE restore_point (
+CREATE TABLE IF NOT EXISTS restore_point (
   restore_point_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   vm_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
   vm_name VARCHAR(255) NOT NULL,
@@ -89,7 +89,7 @@ CREATE TABLE restore_point (
   FOREIGN KEY (repository_id) REFERENCES repository (repository_id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE command_inbox (
+CREATE TABLE IF NOT EXISTS command_inbox (
   command_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   sequence BIGINT UNSIGNED NOT NULL,
   state VARCHAR(16) CHARACTER SET ascii NOT NULL,
@@ -99,13 +99,13 @@ CREATE TABLE command_inbox (
   KEY command_inbox_by_state (state, sequence)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE event_outbox (
+CREATE TABLE IF NOT EXISTS event_outbox (
   sequence BIGINT UNSIGNED NOT NULL PRIMARY KEY,
   at DATETIME(3) NOT NULL,
   event LONGTEXT NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
-CREATE TABLE setting (
+CREATE TABLE IF NOT EXISTS setting (
   name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
   value BIGINT UNSIGNED NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
