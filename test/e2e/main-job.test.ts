@@ -179,9 +179,12 @@ describe('a guest that goes on writing', () => {
   test('has a file system that is clean without replaying its journal', async () => {
     const vm = await product.findHostVm('instant')
     const raw = await convertToRaw(diskFile(vm, 'disk0'), path.join(product.scratchDir, 'root.raw'))
-    const args = ['-f', '-n', `${raw}?offset=${PARTITION_OFFSET_BYTES}`]
-    const said = await runCommand('e2fsck', args, { signal: AbortSignal.timeout(60_000) })
-    expect(said).not.toMatch(/recovering journal|FIXED|Fix\?/)
+    const fileSystem = `${raw}?offset=${PARTITION_OFFSET_BYTES}`
+    // ext4 takes this flag away while it is frozen, and e2fsck passes over a journal that it may not replay.
+    const features = await runCommand('dumpe2fs', ['-h', fileSystem], within(60_000))
+    expect(features).toMatch(/^Filesystem features:.* has_journal/m)
+    expect(features).not.toContain('needs_recovery')
+    await runCommand('e2fsck', ['-f', '-n', fileSystem], within(60_000))
     await rm(raw)
   })
 

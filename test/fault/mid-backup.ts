@@ -1,11 +1,14 @@
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
+import { isFinalJobState } from '@sendense/shared/domain/job-state.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { TestStack } from '../harness/test-stack.ts'
 
 const MIDDLE_TIMEOUT_MS = 60_000
 const BYTES_ENOUGH = 1024 * 1024
+/** The repository is looked at often, the job seldom: a backup that fails at once must not be waited for. */
+const POLLS_PER_LOOK = 200
 
 /** An agent that stands still in the middle of a backup: data was written, nothing is sealed. */
 export interface StoppedAgent {
@@ -24,14 +27,22 @@ export async function stopMidBackup(product: TestStack, mode: 'auto' | 'full'): 
   const sealed = (await manifestsOf(product)).length
   const { jobId } = await owner.startBackup(vm.vmId, { mode })
   const repositoryDir = product.stack.paths.repositoryDir
-  await waitUntil('the backup to write', async () => (await partialBytes(repositoryDir)) > BYTES_ENOUGH, {
-    ...within(MIDDLE_TIMEOUT_MS),
-    pauseMs: 2,
-  })
+  let polls = 0
+  let job = await owner.api.job.get.query({ jobId })
+  const isWriting = async () => {
+    if ((await partialBytes(repositoryDir)) > BYTES_ENOUGH) return true
+    polls += 1
+    if (polls % POLLS_PER_LOOK === 0) job = await owner.api.job.get.query({ jobId })
+    return isFinalJobState(job.state)
+  }
+  await waitUntil('the backup to write', isWriting, { ...within(MIDDLE_TIMEOUT_MS), pauseMs: 2 })
   process.kill(agentPid, 'SIGSTOP')
-  if ((await manifestsOf(product)).length !== sealed) {
+  if (isFinalJobState(job.state) || (await manifestsOf(product)).length !== sealed) {
     process.kill(agentPid, 'SIGCONT')
-    throw new PlatformError('internal.unexpected', 'the backup had ended before its agent was stopped')
+    throw new PlatformError(
+      'internal.unexpected',
+      `the backup had ended before its agent was stopped: ${job.state} ${job.error?.message ?? ''}`,
+    )
   }
   return { jobId, resume: () => process.kill(agentPid, 'SIGCONT') }
 }
