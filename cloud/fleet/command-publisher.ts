@@ -1,5 +1,6 @@
 import { AgentCommand, type CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
 import { topics } from '@sendense/shared/contracts/topics.ts'
+import { type CommandState, isFinalCommandState } from '@sendense/shared/domain/command-state.ts'
 import { and, asc, eq, gt, inArray, isNull, lt, or, sql } from 'drizzle-orm'
 import type { Database, SystemTransaction } from '../db/database.ts'
 import { command, commandOutbox } from '../db/schema/fleet.ts'
@@ -16,8 +17,7 @@ export type Publish = (topic: string, payload: string) => Promise<void>
 
 /**
  * Sends an agent its commands in order. One call at a time per agent: the caller sees to that. A command
- * that ended here before the agent heard of it goes out already expired, so that its number is filled and
- * nothing is run.
+ * that is over goes out already expired, so that its number is filled and nothing is run.
  */
 export interface CommandPublisher {
   /**
@@ -38,11 +38,11 @@ export function createCommandPublisher(options: {
 }): CommandPublisher {
   const { database, signer, now } = options
   const send = async (known: KnownAgent, rows: readonly CommandRow[], publish: Publish): Promise<void> => {
-    for (const row of rows) {
+    const within = { within: tenantOf(known) }
+    for (const { id } of rows) {
+      const row = await database.withSystem('begin to send a command', (tx) => claim(tx, id), within)
       await publish(topics.commands(known.agentId), signer.sign(payloadOf(row)))
-      await database.withSystem('note a command as sent', (tx) => markPublished(tx, row.id, now()), {
-        within: tenantOf(known),
-      })
+      await database.withSystem('note a command as sent', (tx) => markPublished(tx, id, now()), within)
     }
   }
   return {
@@ -104,22 +104,30 @@ async function listWaiting(tx: SystemTransaction, known: KnownAgent, after: numb
   return rows.map((row) => row.command)
 }
 
-async function markPublished(
-  tx: Parameters<Parameters<Database['withSystem']>[1]>[0],
-  commandId: string,
-  now: Date,
-): Promise<void> {
+/**
+ * The command as it stands, from now on published: who cancels it later asks the agent. One that was cancelled since
+ * it was listed comes back cancelled.
+ */
+async function claim(tx: SystemTransaction, commandId: string): Promise<CommandRow> {
+  await moveCommand(tx, commandId, 'published')
+  const [row] = await tx.select().from(command).where(eq(command.id, commandId))
+  if (row === undefined) throw new Error(`command ${commandId} is gone`)
+  return row
+}
+
+async function markPublished(tx: SystemTransaction, commandId: string, now: Date): Promise<void> {
   await tx
     .update(commandOutbox)
     .set({ publishedAt: now, attempts: sql`${commandOutbox.attempts} + 1` })
     .where(eq(commandOutbox.commandId, commandId))
-  await moveCommand(tx, commandId, 'published')
 }
 
-const endedHere = new Set<CommandRow['state']>(['cancelled', 'expired'])
+/** Over, or given up here: an agent that lost its memory and asks for it again must not run it again. */
+const isOver = (state: CommandState): boolean =>
+  isFinalCommandState(state) || state === 'expired' || state === 'unknown'
 
 function payloadOf(row: CommandRow): CommandPayload {
-  const expiresAt = endedHere.has(row.state) ? row.issuedAt : row.expiresAt
+  const expiresAt = isOver(row.state) ? row.issuedAt : row.expiresAt
   return {
     kind: 'command',
     version: 1,
