@@ -13,7 +13,8 @@ export interface BrokerConfigurationInputs {
 /** An absolute path: the broker refuses relative ones. */
 const ACL_FILE = path.join(import.meta.dirname, 'acl')
 const QUEUED_MESSAGES_MAX = 10_000
-const MESSAGE_BYTES_MAX = 1024 * 1024
+/** What an agent sends at most: the inventory of its largest host is one message. */
+const MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
 /**
  * mosquitto.conf(5) of the fleet's broker: one listener with mutual TLS, the certificate's common name as the user, the
