@@ -16,22 +16,25 @@ const agentId = randomUUID()
 const tenantId = randomUUID()
 
 let catalogue: MemoryCatalogue
+let corrected: CorrectedClock
 let receiver: CommandReceiver
 let nudges: number
 beforeEach(() => {
   catalogue = createMemoryCatalogue()
   nudges = 0
-  const clock: Clock = { ...systemClock, now: () => now }
-  receiver = new CommandReceiver({
-    catalogue,
-    agentId,
-    tenantId,
-    clock: new CorrectedClock(clock),
-    alerts: new AlertBook({ catalogue, clock, logger, newId: randomUUID }),
-    logger,
-    onReceived: () => (nudges += 1),
-  })
+  corrected = new CorrectedClock(clock)
+  receiver = newReceiver()
+  receiver.noteSynced(undefined)
 })
+
+const clock: Clock = { ...systemClock, now: () => now }
+
+const onReceived = () => (nudges += 1)
+
+function newReceiver(): CommandReceiver {
+  const alerts = new AlertBook({ catalogue, clock, logger, newId: randomUUID })
+  return new CommandReceiver({ catalogue, agentId, tenantId, clock: corrected, alerts, logger, onReceived })
+}
 
 function newCommand(some: Partial<CommandPayload> = {}): CommandPayload {
   return {
@@ -142,6 +145,17 @@ test('a command that only fills its number is rejected without an alert', async 
   const filler = newCommand({ expiresAt: '2026-05-01T11:59:00.000Z' })
   expect(await receive(filler)).toBe('refused')
   expect(await outcome()).toEqual({ alerts: [], rejected: ['command.expired'] })
+})
+
+test('before the first sync nothing is judged by a clock that may be wrong: it is left for the sync to bring', async () => {
+  receiver = newReceiver()
+  const early = newCommand({ notBefore: '2026-05-01T14:59:00.000Z', expiresAt: '2026-05-01T16:00:00.000Z' })
+  expect(await receive(early)).toBe('gap')
+  expect(await events()).toEqual([])
+  expect(await lastSequence()).toBe(0)
+  corrected.endRequest({ requestClock: corrected.beginRequest(), serverTime: '2026-05-01T15:00:00.000Z' })
+  receiver.noteSynced(1)
+  expect(await receive(early)).toBe('received')
 })
 
 describe('behind a gap', () => {

@@ -19,18 +19,21 @@ export interface CommandReceiverOptions {
   readonly onReceived: () => void
 }
 
-/** `received` and `refused` used the number up; `repeated` was here before; `gap`: others must come first; `foreign`: not ours. */
+/** `received` and `refused` used the number up; `repeated` was here before; `gap`: a sync, or others, must come first; `foreign`: not ours. */
 export type Receipt = 'received' | 'refused' | 'repeated' | 'gap' | 'foreign'
 
 /**
  * Takes signed commands into the durable inbox; it runs nothing. When `receive` resolves the message may be
  * acknowledged to the broker: the command is durable, refused for ever, or will be sent again.
  *
+ * Before the first sync of the process nothing new is taken: it comes again.
  * Numbers must follow each other. Behind a gap nothing is taken until the cloud was asked for what is missing; passed
  * over are only the numbers before the one that the cloud then named as the next it has.
  */
 export class CommandReceiver {
   readonly #options: CommandReceiverOptions
+  /** Until then the clock is not the cloud's, and whether a command has expired is not known. */
+  #synced = false
   /** What the cloud named as the lowest number it has behind ours. */
   #next: number | undefined
 
@@ -40,6 +43,7 @@ export class CommandReceiver {
 
   /** The cloud answered a sync: `next` is the lowest number it has behind the one that was held; undefined: none. */
   noteSynced(next: number | undefined): void {
+    this.#synced = true
     this.#next = next
   }
 
@@ -83,7 +87,8 @@ export class CommandReceiver {
       // Reported nowhere: whoever has an old message could send it without end.
       return { receipt: 'refused', refusal }
     }
-    if (sequence > last + 1 && sequence !== this.#next) return { receipt: 'gap' }
+    const follows = sequence === last + 1 || sequence === this.#next
+    if (!this.#synced || !follows) return { receipt: 'gap' }
     const refusal = permissionRefusal(check)
     if (refusal === undefined) {
       await tx.inbox.insert({ payload, state: 'received', receivedAt: now })
