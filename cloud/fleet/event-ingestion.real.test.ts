@@ -1,17 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import type { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
 import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
+import { ErrorReport } from '@sendense/shared/contracts/error-report.ts'
 import type { VmReport } from '@sendense/shared/contracts/inventory.ts'
 import type { JobReport } from '@sendense/shared/contracts/job.ts'
 import type { RestorePointReport } from '@sendense/shared/contracts/restore-point.ts'
 import { asc, eq } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { agent, agentEvent, command } from '../db/schema/fleet.ts'
-import { job, jobLog, repository, restorePoint, verification, vm } from '../db/schema/protection.ts'
+import { alert, job, jobLog, repository, restorePoint, verification, vm } from '../db/schema/protection.ts'
 import { quietLogger, startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
 import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
 import { batchOf } from '../testing/test-agent.ts'
 import { ingestEvents } from './event-ingestion.ts'
+import { ReceivedMessage } from './received-message.ts'
 
 let server: TestDatabase
 let mspId: string
@@ -122,6 +124,54 @@ describe('order and repetition', () => {
     const results = await Promise.all([ingest(1, [event]), ingest(1, [event]), ingest(1, [event])])
     expect(results.map((result) => result.sequence)).toEqual([1, 1, 1])
     expect(results.flatMap((result) => result.liveEvents).length).toBe(1)
+  })
+})
+
+const unreadable: [string, unknown][] = [
+  ['of a kind of the future', { type: 'tape-ejected', slot: 7 }],
+  ['with a field too many', { ...alertEvent(), more: true }],
+  ['that calls itself what no database keeps', { type: 'a\u0000b' }],
+  ['that is nothing', null],
+]
+
+describe('events that are not understood', () => {
+  test.each(unreadable)('one %s is refused alone, told, and does not hold up the others', async (_what, event) => {
+    const batch = batchOf(own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
+    const [first, second, third] = batch.events
+    const events = [first, { ...second, event }, third]
+    const message = ReceivedMessage.parse({ ...batch, events })
+    if (message.kind !== 'events') throw new Error('a batch is a batch')
+    const options = { now: new Date(), logger: quietLogger }
+    expect((await ingestEvents(server.database, own.known, message, options)).sequence).toBe(3)
+    expect(await outcomes()).toEqual([
+      [1, 'applied'],
+      [2, 'input.invalid'],
+      [3, 'applied'],
+    ])
+    const alerts = await system('test', (tx) => tx.select().from(alert).where(eq(alert.agentId, own.agentId)))
+    const codes = alerts.map(({ error }) => ErrorReport.parse(error).code)
+    expect(codes.filter((code) => code === 'agent.event_refused').length).toBe(1)
+  })
+
+  test('an inventory that names a VM twice is refused alone', async () => {
+    const machine: VmReport = {
+      vmId: randomUUID(),
+      platform: 'kvm',
+      platformRef: 'r',
+      name: 'twice',
+      powerState: 'running',
+      guestAgent: false,
+      memoryBytes: 1,
+      cpuCount: 1,
+      disks: [],
+    }
+    const vms = [machine, machine]
+    const inventory = { takenAt: now(), hostname: 'h', agentVersion: '0.1.0', vms, repositories: [] }
+    expect((await ingest(1, [{ type: 'inventory-reported', inventory }, alertEvent()])).sequence).toBe(2)
+    expect(await outcomes()).toEqual([
+      [1, 'database.21000'],
+      [2, 'applied'],
+    ])
   })
 })
 

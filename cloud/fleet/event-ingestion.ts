@@ -1,10 +1,11 @@
-import type { AgentEvent, EventBatch } from '@sendense/shared/contracts/agent-message.ts'
+import { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
 import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { eq, sql } from 'drizzle-orm'
+import { z } from 'zod'
 import type { Database, SystemTransaction } from '../db/database.ts'
 import { databaseErrorCode } from '../db/resilient-pool.ts'
 import { agent, agentEvent } from '../db/schema/fleet.ts'
@@ -13,6 +14,7 @@ import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { applyInventory } from './effects/apply-inventory.ts'
 import { applyCommandReport, applyJobReport } from './effects/apply-job-report.ts'
 import { applyAlert, applyRestorePoint, applyUsage, applyVerification } from './effects/apply-reports.ts'
+import type { ReceivedBatch } from './received-message.ts'
 
 /** What an event did: who looks on is told once all of it is durable. */
 export interface EffectContext {
@@ -30,14 +32,15 @@ export interface Ingested {
 
 /**
  * Takes a batch in: every event counts once, in order, and all of the batch in one transaction that sees
- * only the agent's own customer. Events behind a gap are left for later. An event that asks for what its
- * agent may not do is recorded as refused and has no effect; it does not hold up those after it.
+ * only the agent's own customer. Events behind a gap are left for later. An event that is
+ * not understood, or asks for what its agent may not do, is recorded as refused and has no effect; it does not hold
+ * up those after it.
  * Rejects where the database does not answer: then nothing is durable and nothing may be acknowledged.
  */
 export async function ingestEvents(
   database: Database,
   known: KnownAgent,
-  batch: EventBatch,
+  batch: ReceivedBatch,
   options: { now: Date; logger: Logger },
 ): Promise<Ingested> {
   return await database.withSystem(
@@ -58,7 +61,7 @@ export async function ingestEvents(
           agentId,
           sequence,
           bootEpoch: batch.bootEpoch,
-          type: entry.event.type,
+          type: typeOf(entry.event),
           at: new Date(entry.at),
           outcome,
           receivedAt: options.now,
@@ -88,20 +91,25 @@ async function lockHighMark(tx: SystemTransaction, known: KnownAgent): Promise<n
   return row.eventHighMark
 }
 
-// PostgreSQL, "Error Codes": 22 data exception, 23 integrity constraint, 42501 refused by a policy.
-const refusedState = /^(22...|23...|42501)$/
+// PostgreSQL, "Error Codes": 21 cardinality violation (one row named twice), 22 data exception, 23 integrity constraint, 42501 refused by a policy.
+const refusedState = /^(21...|22...|23...|42501)$/
 
 /** In a savepoint: what one refused event wrote is undone alone. Returns `applied` or the reason. */
 async function applyGuarded(
   tx: SystemTransaction,
   known: KnownAgent,
-  entry: EventBatch['events'][number],
+  entry: ReceivedBatch['events'][number],
   options: { logger: Logger; liveEvents: LiveEvent[] },
 ): Promise<string> {
   const told: LiveEvent[] = []
   try {
     await tx.transaction((inner) =>
-      applyEvent(entry.event, { tx: inner, known, at: new Date(entry.at), tell: (event) => void told.push(event) }),
+      applyEvent(readEvent(entry.event), {
+        tx: inner,
+        known,
+        at: new Date(entry.at),
+        tell: (event) => void told.push(event),
+      }),
     )
     options.liveEvents.push(...told)
     return 'applied'
@@ -109,7 +117,7 @@ async function applyGuarded(
     const reason = refusalOf(error)
     if (reason === undefined) throw error
     options.logger.warn(
-      { agentId: known.agentId, sequence: entry.sequence, type: entry.event.type, reason, error: String(error) },
+      { agentId: known.agentId, sequence: entry.sequence, type: typeOf(entry.event), reason, error: String(error) },
       'an event of an agent was refused',
     )
     await raiseRefusal(tx, known, entry, reason)
@@ -121,11 +129,11 @@ async function applyGuarded(
 async function raiseRefusal(
   tx: SystemTransaction,
   known: KnownAgent,
-  entry: EventBatch['events'][number],
+  entry: ReceivedBatch['events'][number],
   reason: string,
 ): Promise<void> {
   const { mspId, customerId, agentId } = known
-  const message = `event ${entry.sequence} (${entry.event.type}) of agent ${agentId} was refused: ${reason}`
+  const message = `event ${entry.sequence} (${typeOf(entry.event)}) of agent ${agentId} was refused: ${reason}`
   const error = toErrorReport(new PlatformError('agent.event_refused', message, { details: { agentId, reason } }))
   await tx
     .insert(alert)
@@ -136,6 +144,22 @@ function refusalOf(error: unknown): string | undefined {
   if (isPlatformError(error) && error.code !== 'database.unavailable') return error.code
   const state = databaseErrorCode(error)
   return state !== undefined && refusedState.test(state) ? `database.${state}` : undefined
+}
+
+/** Throws `input.invalid`. */
+function readEvent(event: unknown): AgentEvent {
+  const parsed = AgentEvent.safeParse(event)
+  if (parsed.success) return parsed.data
+  throw new PlatformError('input.invalid', 'the event is of no form this cloud knows', { cause: parsed.error })
+}
+
+const eventTypes = new Set<unknown>(AgentEvent.options.map((option) => option.shape.type.value))
+const Typed = z.object({ type: z.custom<AgentEvent['type']>((type) => eventTypes.has(type)) })
+
+/** For the record. What calls itself something else is told by no word of its own. */
+function typeOf(event: unknown): string {
+  const parsed = Typed.safeParse(event)
+  return parsed.success ? parsed.data.type : 'unknown'
 }
 
 async function applyEvent(event: AgentEvent, context: EffectContext): Promise<void> {

@@ -1,4 +1,4 @@
-import { AgentMessage, PresenceHint } from '@sendense/shared/contracts/agent-message.ts'
+import { PresenceHint } from '@sendense/shared/contracts/agent-message.ts'
 import type { CloudMessage } from '@sendense/shared/contracts/cloud-message.ts'
 import { payloadTypes } from '@sendense/shared/contracts/signed-envelope.ts'
 import { parseTopic, topics } from '@sendense/shared/contracts/topics.ts'
@@ -16,6 +16,7 @@ import { ingestEvents } from './event-ingestion.ts'
 import { createKeyedQueue } from './keyed-queue.ts'
 import type { CloudKeys } from './keys/key-directory.ts'
 import type { PresenceBoard } from './presence-board.ts'
+import { ReceivedMessage } from './received-message.ts'
 import { answerSync } from './sync-session.ts'
 
 const MESSAGE_MAX_BYTES = 24 * 1024 * 1024
@@ -118,9 +119,9 @@ async function handle(options: FleetLinkOptions, connection: BrokerConnection, i
   }
 }
 
-function openMessage(known: KnownAgent, payload: Buffer): AgentMessage {
+function openMessage(known: KnownAgent, payload: Buffer): ReceivedMessage {
   const value = openEnvelope(payload, payloadTypes.agentMessage, known.identityKey)
-  const parsed = AgentMessage.safeParse(value)
+  const parsed = ReceivedMessage.safeParse(value)
   if (!parsed.success) {
     throw new PlatformError('command.invalid', 'the message is of no kind this cloud knows', { cause: parsed.error })
   }
@@ -139,7 +140,7 @@ function takeHint(options: FleetLinkOptions, known: KnownAgent, payload: Buffer)
   options.live.publish(known, { type: 'agent-changed', agentId: known.agentId })
 }
 
-type MessageOf<K extends AgentMessage['kind']> = Extract<AgentMessage, { kind: K }>
+type MessageOf<K extends ReceivedMessage['kind']> = Extract<ReceivedMessage, { kind: K }>
 
 async function takeProgress(
   options: FleetLinkOptions,
