@@ -6,7 +6,8 @@ import { listLiveLocks } from './vm-lock.ts'
 
 /**
  * Removes what dead writers left: folders under `.partial`, and layers no sealed manifest refers to. Pages stay: they are
- * shared, and a writer in another process may count on one. One manifest that cannot be read, and nothing is removed.
+ * shared, and a writer in another process may count on one. One lock or manifest that cannot be read, and nothing is
+ * removed.
  *
  * Candidates are listed before locks, locks before manifests: what a writer that lives began later is no candidate,
  * and what it sealed meanwhile is in the manifests.
@@ -15,9 +16,10 @@ export async function removeLeftovers(context: ChainContext, signal: AbortSignal
   const partials = await namesIn(join(context.dir, folders.partial))
   const layers = await listLayers(context.dir)
   if (partials.length === 0 && layers.length === 0) return
-  const live = await listLiveLocks(context.dir)
   const referenced = new Set<string>()
+  let live: Awaited<ReturnType<typeof listLiveLocks>>
   try {
+    live = await listLiveLocks(context.dir)
     for (const location of await context.manifests.list({})) {
       signal.throwIfAborted()
       const { manifest } = await context.manifests.read(location)
@@ -25,7 +27,7 @@ export async function removeLeftovers(context: ChainContext, signal: AbortSignal
     }
   } catch (error) {
     signal.throwIfAborted()
-    context.logger?.warn({ error }, 'a manifest cannot be read: leftovers in the repository are kept')
+    context.logger?.warn({ error }, 'a lock or a manifest cannot be read: leftovers in the repository are kept')
     return
   }
   for (const name of partials) {

@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { existsSync, statSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ownProcessIdentity, type ProcessIdentity } from './process-identity.ts'
 import { listLiveLocks, takeVmLock } from './vm-lock.ts'
+import { watchSyncs } from './watch-syncs.ts'
 
 const locked = { code: 'repository.locked' }
 const vmId = randomUUID()
@@ -31,6 +33,21 @@ test('one holder at a time; given back, the next may take it', async () => {
   expect(await listLiveLocks(dir)).toEqual([])
   await using again = await takeVmLock(dir, vmId, randomUUID())
   expect(again.vmId).toBe(vmId)
+})
+
+test('a lock is durable before it has its name, and its name before it is held', async () => {
+  const locksDir = join(dir, 'locks')
+  const lockPath = join(locksDir, `${vmId}.lock`)
+  const seen: { path: string; sizeBytes: number; named: boolean }[] = []
+  {
+    using _watch = await watchSyncs((path) => {
+      seen.push({ path, sizeBytes: statSync(path).size, named: existsSync(lockPath) })
+    })
+    await takeVmLock(dir, vmId, randomUUID())
+  }
+  const { size } = await stat(lockPath)
+  expect(seen.some((sync) => dirname(sync.path) === locksDir && sync.sizeBytes === size && !sync.named)).toBe(true)
+  expect(seen.at(-1)).toMatchObject({ path: locksDir, named: true })
 })
 
 test('of many who want it at once, one gets it', async () => {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
+import { makeDirectoryDurably, syncDirectory } from './durable-file.ts'
 import { mayBeAlive, ownProcessIdentity, ProcessIdentity } from './process-identity.ts'
 import { folders } from './repository-layout.ts'
 
@@ -28,22 +29,27 @@ export interface VmLock extends AsyncDisposable {
  */
 export async function takeVmLock(dir: string, vmId: string, restorePointId: string): Promise<VmLock> {
   const locksDir = join(dir, folders.locks)
-  await mkdir(locksDir, { recursive: true, mode: 0o700 })
+  await makeDirectoryDurably(dir, locksDir)
   const lockId = randomUUID()
   const content: VmLockFile = { version: 1, vmId, restorePointId, lockId, holder: await ownProcessIdentity() }
   const path = join(locksDir, `${vmId}.lock`)
   const ownPath = join(locksDir, `.${lockId}`)
-  await writeFile(ownPath, JSON.stringify(content), { mode: 0o600, flag: 'wx' })
   try {
-    // link(2) fails where the name is there, and the name never shows a file that is half written.
+    await writeNew(ownPath, JSON.stringify(content))
+    // link(2) fails where the name is there, and the name never shows a file that is half written, not even after a
+    // power cut: the content is durable before it has the name.
     if (!(await linkNew(ownPath, path))) await takeOver({ locksDir, path, ownPath, vmId })
+    await syncDirectory(locksDir)
   } finally {
     await rm(ownPath, { force: true })
   }
   return { vmId, [Symbol.asyncDispose]: async () => await releaseVmLock(path, lockId) }
 }
 
-/** What live writers are writing now: the restore points and VMs of their locks. */
+/**
+ * What live writers are writing now: the restore points and VMs of their locks.
+ * Rejects with `repository.io_failed` where a lock cannot be read.
+ */
 export async function listLiveLocks(dir: string): Promise<readonly { vmId: string; restorePointId: string }[]> {
   const locksDir = join(dir, folders.locks)
   const live: VmLockFile[] = []
@@ -114,6 +120,16 @@ async function readLock(path: string): Promise<VmLockFile | undefined> {
     throw new PlatformError('repository.io_failed', `the lock ${path} cannot be read; remove it when no agent writes`, {
       cause: error,
     })
+  }
+}
+
+async function writeNew(path: string, content: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.writeFile(content)
+    await file.sync()
+  } finally {
+    await file.close()
   }
 }
 
