@@ -23,6 +23,7 @@ const MESSAGE_MAX_BYTES = 24 * 1024 * 1024
 const AGENTS_AT_ONCE = 4
 /** Past this, messages are dropped: agents send again what was not acknowledged. */
 const WAITING_MAX = 1000
+const WAITING_PER_AGENT_MAX = 20
 
 export interface FleetLinkOptions {
   readonly brokerUrl: string
@@ -51,7 +52,11 @@ export interface FleetLink extends AsyncDisposable {
  */
 export function openFleetLink(options: FleetLinkOptions): FleetLink {
   const { presence, logger } = options
-  const queue = createKeyedQueue({ runningMax: AGENTS_AT_ONCE, waitingMax: WAITING_MAX })
+  const queue = createKeyedQueue({
+    runningMax: AGENTS_AT_ONCE,
+    waitingMax: WAITING_MAX,
+    waitingPerKeyMax: WAITING_PER_AGENT_MAX,
+  })
   const connection = openBrokerConnection(
     { url: options.brokerUrl, keys: options.keys, logger },
     {
@@ -73,7 +78,8 @@ export function openFleetLink(options: FleetLinkOptions): FleetLink {
         logger.warn({ agentId, what, code, err: error }, 'a message of an agent was not taken')
       }
     }
-    if (!queue.add(agentId, guarded)) logger.warn({ agentId, what }, 'too much waits: a message was dropped')
+    const isTaken = what === 'nudge' ? queue.addOnce(agentId, guarded) : queue.add(agentId, guarded)
+    if (!isTaken) logger.warn({ agentId, what }, 'too much waits: a message was dropped')
   }
   return {
     isConnected: () => connection.isConnected(),
