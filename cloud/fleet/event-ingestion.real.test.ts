@@ -118,6 +118,19 @@ describe('order and repetition', () => {
     expect(await outcomes()).toEqual([[1, 'applied']])
   })
 
+  test('a batch that was kept and sent again does not make its agent look alive', async () => {
+    const seenAt = async () => {
+      const [row] = await system('test', (tx) => tx.select().from(agent).where(eq(agent.id, own.agentId)))
+      return row?.lastSeenAt?.getTime()
+    }
+    const batch = batchOf(own.agentId, 1, [alertEvent()])
+    const take = (at: number) =>
+      ingestEvents(server.database, own.known, batch, { now: new Date(at), logger: quietLogger })
+    await take(1000)
+    expect((await take(2000)).sequence).toBe(1)
+    expect(await seenAt()).toBe(1000)
+  })
+
   test('two nodes that get the same batch at the same moment apply it once', async () => {
     const point = pointReport()
     const event: AgentEvent = { type: 'restore-point-sealed', restorePoint: point }

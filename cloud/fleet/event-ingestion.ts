@@ -67,6 +67,8 @@ export async function ingestEvents(
           receivedAt: options.now,
         })
       }
+      // Only what is new says that the agent is there: an old batch may come from anyone who kept it.
+      if (sequence === mark) return { sequence, liveEvents }
       await tx
         .update(agent)
         .set({
