@@ -124,6 +124,22 @@ async function customerWithOwner(): Promise<{ target: SeededCustomer; token: str
 const backup = (target: SeededCustomer, token: string, more: object = {}) =>
   call('job.startBackup', { vmId: target.vmId, idempotencyKey: randomUUID(), ...more }, token)
 
+const lists: [string, (of: SeededCustomer) => string][] = [
+  ['site.list', ({ siteId }) => siteId],
+  ['agent.list', ({ agentId }) => agentId],
+  ['vm.list', ({ vmId }) => vmId],
+  ['repository.list', ({ repositoryId }) => repositoryId],
+  ['restorePoint.list', ({ restorePointId }) => restorePointId],
+  ['job.list', ({ jobId }) => jobId],
+]
+
+test.each(lists)('%s lists what is the own, and nothing of a sibling or stranger', async (path, idOf) => {
+  const { data } = await call(path, inputOf(path, own), await tokenOf('owner', [own.customerId]))
+  const text = JSON.stringify(data)
+  expect(text).toContain(idOf(own))
+  for (const other of [sibling, stranger]) expect(text).not.toContain(idOf(other))
+})
+
 describe('orders', () => {
   test('the same key makes one job, in a row and at the same moment', async () => {
     const { target, token } = await customerWithOwner()
@@ -131,6 +147,23 @@ describe('orders', () => {
     const answers = await Promise.all([1, 2, 3, 4].map(() => backup(target, token, { idempotencyKey })))
     expect(answers.map((answer) => answer.status)).toEqual([200, 200, 200, 200])
     expect(new Set(answers.map((answer) => (answer.data as { jobId: string }).jobId)).size).toBe(1)
+  })
+
+  test('a key that was used for one order is refused for another', async () => {
+    const { target, token } = await customerWithOwner()
+    const other = await seedCustomer(cloud.postgres.database, mspId, randomUUID(), target)
+    const { restorePointId } = target
+    const idempotencyKey = randomUUID()
+    const first = await call('job.startVerify', { restorePointId, idempotencyKey }, token)
+    expect(first.status).toBe(200)
+    const codes = [
+      await call('job.startVerify', { restorePointId: other.restorePointId, idempotencyKey }, token),
+      await call('job.startRestore', { restorePointId, newVmName: 'other', idempotencyKey }, token),
+      await backup(target, token, { idempotencyKey }),
+    ].map((answer) => answer.report?.code)
+    expect(codes).toEqual(['resource.conflict', 'resource.conflict', 'resource.conflict'])
+    const again = await call('job.startVerify', { restorePointId, idempotencyKey }, token)
+    expect(again.data).toMatchObject({ jobId: (first.data as { jobId: string }).jobId })
   })
 
   test('of two backups of a VM ordered at the same moment one is refused and named', async () => {

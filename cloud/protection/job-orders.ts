@@ -41,7 +41,7 @@ export async function orderBackup(
   input: z.infer<typeof StartBackupInput>,
   orderer: Orderer,
 ): Promise<Ordered> {
-  const repeated = await findRepeated(tx, input.idempotencyKey)
+  const repeated = await findRepeated(tx, input.idempotencyKey, { kind: 'backup', vmId: input.vmId })
   if (repeated !== undefined) return repeated
   const [machine] = await tx.select().from(vm).where(eq(vm.id, input.vmId))
   if (machine === undefined) throw new PlatformError('resource.not_found', `VM ${input.vmId} is not there`)
@@ -66,7 +66,10 @@ export async function orderRestore(
   input: z.infer<typeof StartRestoreInput>,
   orderer: Orderer,
 ): Promise<Ordered> {
-  const repeated = await findRepeated(tx, input.idempotencyKey)
+  const repeated = await findRepeated(tx, input.idempotencyKey, {
+    kind: 'restore',
+    restorePointId: input.restorePointId,
+  })
   if (repeated !== undefined) return repeated
   const { point, machine } = await findPoint(tx, input.restorePointId)
   const taken = await tx
@@ -94,7 +97,10 @@ export async function orderVerify(
   input: z.infer<typeof StartVerifyInput>,
   orderer: Orderer,
 ): Promise<Ordered> {
-  const repeated = await findRepeated(tx, input.idempotencyKey)
+  const repeated = await findRepeated(tx, input.idempotencyKey, {
+    kind: 'verify',
+    restorePointId: input.restorePointId,
+  })
   if (repeated !== undefined) return repeated
   const { point, machine } = await findPoint(tx, input.restorePointId)
   const { restorePointId, idempotencyKey } = input
@@ -146,10 +152,24 @@ async function cancelUnsent(tx: TenantTransaction, commandId: string): Promise<b
 
 type VmRow = typeof vm.$inferSelect
 
-async function findRepeated(tx: TenantTransaction, idempotencyKey: string): Promise<Ordered | undefined> {
+/** Rejects with `resource.conflict` where the key stands for another order. */
+async function findRepeated(
+  tx: TenantTransaction,
+  idempotencyKey: string,
+  order: { kind: JobKind; vmId?: string; restorePointId?: string },
+): Promise<Ordered | undefined> {
   await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${idempotencyKey}, 1))`)
   const [found] = await tx.select().from(job).where(eq(job.idempotencyKey, idempotencyKey))
   if (found === undefined) return undefined
+  const isOther =
+    found.kind !== order.kind ||
+    (order.vmId !== undefined && order.vmId !== found.vmId) ||
+    (order.restorePointId !== undefined && order.restorePointId !== found.restorePointId)
+  if (isOther) {
+    throw new PlatformError('resource.conflict', 'this idempotency key was used for another order', {
+      details: { jobId: found.id },
+    })
+  }
   return {
     jobId: found.id,
     agentId: found.agentId,
