@@ -95,7 +95,8 @@ describe('the main job, by clicking', () => {
     await seen(page.getByText('Online', { exact: true }))
     await portal.picture('site')
     await page.goto('/')
-    await seen(page.getByRole('navigation', { name: 'Main' }))
+    await seen(page.getByText('Agents online'))
+    await expect.poll(() => page.getByLabel('Loading').count()).toBe(0)
     await portal.picture('overview-before')
     await openVm(product.vm.name)
     await seen(page.getByText('No restore points yet'))
@@ -219,7 +220,8 @@ describe('what cannot be done is said, with what to do now', () => {
 
   test('in all of this no page broke, and none asked another host for anything', async () => {
     await portal.page.goto('/')
-    await seen(portal.page.getByRole('navigation', { name: 'Main' }))
+    await seen(portal.page.getByRole('table', { name: 'Latest restore points' }))
+    await expect.poll(() => portal.page.getByLabel('Loading').count()).toBe(0)
     await portal.picture('overview-after')
     expect(portal.problems).toEqual([])
   })
