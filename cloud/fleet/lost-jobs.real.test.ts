@@ -97,6 +97,12 @@ test.each<[string, () => Partial<SyncRequest>]>([
   expect(await found()).toMatchObject({ job: 'running', command: 'running' })
 })
 
+test('a job whose end was among events that are lost ends', async () => {
+  await ordered('running')
+  expect((await sync({ lastCommandSequence: 1, eventHighMark: 9, eventLowestKept: 10 })).liveEvents).toHaveLength(1)
+  expect(await found()).toMatchObject({ job: 'failed', command: 'unknown' })
+})
+
 test('jobs of other agents are not touched', async () => {
   const other = await seedCustomer(server.database, mspId, 'beside', own)
   await ordered('running')

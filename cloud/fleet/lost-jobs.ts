@@ -11,8 +11,8 @@ import { moveCommand } from './command-queue.ts'
 import { endJob, unfinishedJobStates } from './effects/end-job.ts'
 
 /**
- * Ends the jobs whose orders the agent holds and of which it knows nothing: its memory was lost or set back, and no
- * report of theirs will come. Waits until every event the agent has numbered is taken in, because one of them may be
+ * Ends the jobs whose orders the agent holds and that it does not run: its memory was lost or set back, or the reports
+ * were, and none will come. Waits until every event the agent has numbered is taken in, because one of them may be
  * the end that is looked for. A list of jobs that may have been cut off proves nothing.
  *
  * @param eventHighMark events up to here are taken in
@@ -40,7 +40,9 @@ export async function endLostJobs(
       ),
     )
     .limit(SYNC_JOBS_MAX)
-  const error = toErrorReport(new PlatformError('job.interrupted', 'the agent has no memory of this job any more'))
+  const error = toErrorReport(
+    new PlatformError('job.interrupted', 'the agent does not run this job, and its end was not reported'),
+  )
   const events: LiveEvent[] = []
   for (const { jobId } of lost) {
     const ended = await endJob(tx, jobId, { state: 'failed', error, at: now })

@@ -7,6 +7,7 @@ import { agent, command } from '../db/schema/fleet.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { settleHeld } from './command-publisher.ts'
 import { PROTOCOL_VERSION } from './enrolment.ts'
+import { passOverLostEvents } from './lost-events.ts'
 import { endLostJobs } from './lost-jobs.ts'
 
 const CLOCK_OFFSET_MAX_MS = 2_000_000_000
@@ -49,9 +50,10 @@ export async function answerSync(
         .returning()
       if (updated === undefined) throw new Error(`agent ${known.agentId} is gone`)
       await settleHeld(tx, known, request.lastCommandSequence)
-      const ended = await endLostJobs(tx, known, request, { eventHighMark: updated.eventHighMark, now })
+      const eventHighMark = await passOverLostEvents(tx, known, request, { eventHighMark: updated.eventHighMark, now })
+      const ended = await endLostJobs(tx, known, request, { eventHighMark, now })
       const next = await findNextSequence(tx, known, request.lastCommandSequence)
-      return { row: updated, liveEvents: ended, nextSequence: next }
+      return { row: { ...updated, eventHighMark }, liveEvents: ended, nextSequence: next }
     },
     { within: tenantOf(known) },
   )

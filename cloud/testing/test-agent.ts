@@ -137,6 +137,7 @@ export function syncOf(agentId: string): SyncRequest {
     capabilities: [],
     lastCommandSequence: 0,
     eventHighMark: 0,
+    eventLowestKept: 1,
     jobsInFlight: [],
     clock: new Date().toISOString(),
   }

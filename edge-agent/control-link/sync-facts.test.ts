@@ -51,3 +51,24 @@ test('an order that no job was made of yet is in flight: the cloud must not take
   expect(facts).toMatchObject({ lastCommandSequence: 5, eventHighMark: 1 })
   expect(new Set(facts.jobsInFlight)).toEqual(new Set([waiting, running]))
 })
+
+test('the lowest event kept is the one after the high mark where none is kept', async () => {
+  const catalogue = createMemoryCatalogue()
+  const append = async () =>
+    await catalogue.transaction(
+      async (tx) =>
+        await tx.outbox.append({ type: 'command-reported', commandId: randomUUID(), state: 'accepted' }, new Date()),
+      { signal },
+    )
+  const trim = async (sequence: number) =>
+    await catalogue.transaction(async (tx) => await tx.outbox.trim(sequence), { signal })
+  const lowest = async () => (await readSyncFacts(catalogue, { signal })).eventLowestKept
+  expect(await lowest()).toBe(1)
+  await append()
+  await append()
+  expect(await lowest()).toBe(1)
+  await trim(1)
+  expect(await lowest()).toBe(2)
+  await trim(2)
+  expect(await lowest()).toBe(3)
+})

@@ -9,17 +9,20 @@ import type { Catalogue } from '../catalog/catalogue.ts'
 export async function readSyncFacts(
   catalogue: Catalogue,
   { signal }: { readonly signal: AbortSignal },
-): Promise<Pick<SyncRequest, 'lastCommandSequence' | 'eventHighMark' | 'jobsInFlight'>> {
+): Promise<Pick<SyncRequest, 'lastCommandSequence' | 'eventHighMark' | 'eventLowestKept' | 'jobsInFlight'>> {
   return await catalogue.transaction(
     async (tx) => {
       // Both rows stay locked: nothing is taken in or reported between these reads.
       const lastCommandSequence = await tx.inbox.lastSequence()
       const eventHighMark = await tx.outbox.highMark()
+      const [lowest] = await tx.outbox.list({ after: 0, limit: 1 })
+      const eventLowestKept = lowest?.sequence ?? eventHighMark + 1
       const received = await tx.inbox.listReceived(SYNC_JOBS_MAX)
       const unfinished = await tx.jobs.list({ states: ['queued', 'running', 'cancelling'], limit: SYNC_JOBS_MAX })
       const ordered = received.flatMap(({ payload }) => orderedJob(payload))
       const jobIds = new Set([...ordered, ...unfinished.map((job) => job.jobId)])
-      return { lastCommandSequence, eventHighMark, jobsInFlight: [...jobIds].slice(0, SYNC_JOBS_MAX) }
+      const jobsInFlight = [...jobIds].slice(0, SYNC_JOBS_MAX)
+      return { lastCommandSequence, eventHighMark, eventLowestKept, jobsInFlight }
     },
     { signal },
   )

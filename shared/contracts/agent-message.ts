@@ -60,6 +60,8 @@ export const SyncRequest = z.strictObject({
   lastCommandSequence: z.int().nonnegative(),
   /** Highest event sequence ever given out. */
   eventHighMark: z.int().nonnegative(),
+  /** Lowest event sequence still kept, the one after the high mark where none is: those below it cannot come again. */
+  eventLowestKept: z.int().positive(),
   /** Jobs that are queued or running here, and those of orders in the inbox that no job was made of yet. */
   jobsInFlight: z.array(z.uuid()).max(SYNC_JOBS_MAX),
   clock: Instant,

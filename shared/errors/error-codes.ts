@@ -258,6 +258,12 @@ export const errorCodes = {
     advice:
       'Refresh the inventory of the agent; if it comes back, its reports name what is not its own: look at the log.',
   },
+  'agent.events_lost': {
+    retry: 'never',
+    httpStatus: 410,
+    advice:
+      'The cloud was restored from an older copy: jobs and restore points of that time may be missing in its lists; the repositories have them.',
+  },
   'enrolment.token_invalid': {
     retry: 'after-fix',
     httpStatus: 401,
