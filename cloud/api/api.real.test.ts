@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { PAGE_SIZE_MAX } from '@sendense/shared/contracts/api/protection-api.ts'
 import { roles } from '@sendense/shared/contracts/api/session-api.ts'
 import { eq } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { job, repository, vm } from '../db/schema/protection.ts'
+import { job, repository, restorePoint, vm } from '../db/schema/protection.ts'
 import { permissionsOf } from '../identity/permissions.ts'
 import { createSessionService } from '../identity/session-service.ts'
 import { callApi } from '../testing/api-client.ts'
@@ -198,6 +199,26 @@ describe('orders', () => {
     expect(await refusal('job.startBackup', { vmId })).toBe('source.vm_not_found')
     const jobs = await system('test', (tx) => tx.select().from(job).where(eq(job.vmId, vmId)))
     expect(jobs.length).toBe(1)
+  })
+
+  test('jobs and restore points of the same moment are not lost at the edge of a page', async () => {
+    const { target, token } = await customerWithOwner()
+    const ties = { mspId, customerId: target.customerId, agentId: target.agentId, vmId: target.vmId, vmName: 'vm' }
+    const at = new Date('2026-01-01T00:00:00.000Z')
+    const ids = Array.from({ length: PAGE_SIZE_MAX + 5 }, () => randomUUID())
+    const point = { repositoryId: target.repositoryId, jobId: target.jobId, takenAt: at, sealedAt: at }
+    const state = { consistency: 'crash' as const, manifestHash: '0'.repeat(64), disks: [], storedBytes: 0 }
+    await system('test', async (tx) => {
+      await tx.insert(restorePoint).values(ids.map((id) => ({ ...ties, ...point, ...state, id })))
+      const ended = { kind: 'backup' as const, state: 'succeeded' as const, revision: 1, requestedBy: 'agent' }
+      await tx.insert(job).values(ids.slice(0, 5).map((id) => ({ ...ties, ...ended, id, queuedAt: at })))
+    })
+    const points = (await call('restorePoint.list', { vmId: target.vmId }, token)).data as { restorePointId: string }[]
+    expect(new Set(points.map((found) => found.restorePointId))).toEqual(new Set([...ids, target.restorePointId]))
+    expect(points.length).toBe(ids.length + 1)
+    const jobs = (await call('job.list', { vmId: target.vmId, limit: 3 }, token)).data as { jobId: string }[]
+    expect(new Set(jobs.map((found) => found.jobId))).toEqual(new Set([...ids.slice(0, 5), target.jobId]))
+    expect(jobs.length).toBe(6)
   })
 
   test('pages of jobs follow each other without gap or repetition', async () => {

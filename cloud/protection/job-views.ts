@@ -4,7 +4,7 @@ import { JobLogEntry, JobResult } from '@sendense/shared/contracts/job.ts'
 import type { CommandState } from '@sendense/shared/domain/command-state.ts'
 import { isFinalJobState, type JobState } from '@sendense/shared/domain/job-state.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { and, asc, desc, eq, inArray, lt, type SQL } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, inArray, lt, type SQL } from 'drizzle-orm'
 import type { TenantTransaction } from '../db/database.ts'
 import { agent, command } from '../db/schema/fleet.ts'
 import { job, jobLog } from '../db/schema/protection.ts'
@@ -13,7 +13,10 @@ import type { ProgressBoard } from '../live/progress-board.ts'
 
 const LOG_ENTRIES_MAX = 2000
 
-/** Jobs of the tenant, newest first. */
+/**
+ * Jobs of the tenant, newest first. A page ends between two instants, never inside one, so that its last time leads on
+ * to the next page: it is longer than its limit where several were ordered at the same moment.
+ */
 export async function listJobs(
   tx: TenantTransaction,
   progress: ProgressBoard,
@@ -24,15 +27,18 @@ export async function listJobs(
     limit?: number | undefined
   },
 ): Promise<JobView[]> {
-  const rows = await selectJobs(
-    tx,
-    and(
-      filter.vmId === undefined ? undefined : eq(job.vmId, filter.vmId),
-      filter.state === undefined ? undefined : inArray(job.state, filter.state),
-      filter.before === undefined ? undefined : lt(job.queuedAt, new Date(filter.before)),
-    ),
-    filter.limit ?? PAGE_SIZE_MAX,
+  const wanted = and(
+    filter.vmId === undefined ? undefined : eq(job.vmId, filter.vmId),
+    filter.state === undefined ? undefined : inArray(job.state, filter.state),
   )
+  const older = filter.before === undefined ? undefined : lt(job.queuedAt, new Date(filter.before))
+  const limit = filter.limit ?? PAGE_SIZE_MAX
+  const rows = await selectJobs(tx, and(wanted, older), limit)
+  const last = rows.at(-1)
+  if (last !== undefined && rows.length === limit) {
+    const isTie = and(eq(job.queuedAt, last.job.queuedAt), gt(job.id, last.job.id))
+    rows.push(...(await selectJobs(tx, and(wanted, isTie), PAGE_SIZE_MAX)))
+  }
   return rows.map((row) => toJobView(row, progress))
 }
 

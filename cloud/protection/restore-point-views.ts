@@ -6,14 +6,21 @@ import { z } from 'zod'
 import type { TenantTransaction } from '../db/database.ts'
 import { repository, restorePoint, verification } from '../db/schema/protection.ts'
 
-/** One page, newest first. */
+/**
+ * One page, newest first. It ends between two instants, never inside one, so that its last time leads on to the next:
+ * it is longer than its limit where several were taken at the same moment.
+ */
 export async function listRestorePoints(
   tx: TenantTransaction,
   filter: { vmId?: string | undefined; before?: string | undefined },
 ): Promise<RestorePointView[]> {
   const ofVm = filter.vmId === undefined ? undefined : eq(restorePoint.vmId, filter.vmId)
   const older = filter.before === undefined ? undefined : lt(restorePoint.takenAt, new Date(filter.before))
-  return await selectRestorePoints(tx, and(ofVm, older), PAGE_SIZE_MAX)
+  const page = await selectRestorePoints(tx, and(ofVm, older), PAGE_SIZE_MAX)
+  const last = page.at(-1)
+  if (last === undefined || page.length < PAGE_SIZE_MAX) return page
+  const isTie = and(eq(restorePoint.takenAt, new Date(last.takenAt)), lt(restorePoint.id, last.restorePointId))
+  return [...page, ...(await selectRestorePoints(tx, and(ofVm, isTie), PAGE_SIZE_MAX))]
 }
 
 /** Rejects with `resource.not_found`. */
