@@ -4,6 +4,7 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { RepositoryRecord } from '../catalog/repository-store.ts'
+import { untilAborted } from '../qemu/until-aborted.ts'
 import type { Repository } from '../repository/repository.ts'
 
 /** A configured repository; its storage may be away when the agent starts, so it is opened when first needed. */
@@ -17,6 +18,8 @@ export interface RepositoryEntry {
 export class RepositoryRegistry implements AsyncDisposable {
   readonly #entries: ReadonlyMap<string, RepositoryEntry>
   readonly #open = new Map<string, Promise<Repository>>()
+  /** Opening is nobody's job: it ends with the registry, not with the job that asked first. */
+  readonly #lifetime = new AbortController()
   readonly #clock: Clock
   readonly #logger: Logger
 
@@ -30,19 +33,24 @@ export class RepositoryRegistry implements AsyncDisposable {
     return [...this.#entries.values()].map((entry) => entry.record)
   }
 
-  /** The open repository, probed just now. Rejects with `repository.missing` and whatever opening rejects with. */
+  /**
+   * The open repository, probed just now. Who waits for it to open waits with his own signal.
+   * Rejects with `repository.missing` and whatever opening rejects with.
+   */
   async get(repositoryId: string, options: CallOptions): Promise<Repository> {
     const entry = this.#entries.get(repositoryId)
     if (entry === undefined) {
       throw new PlatformError('repository.missing', `this agent has no repository ${repositoryId}`)
     }
+    this.#lifetime.signal.throwIfAborted()
+    options.signal.throwIfAborted()
     let opening = this.#open.get(repositoryId)
     if (opening === undefined) {
-      opening = entry.open(options)
+      opening = entry.open({ signal: this.#lifetime.signal })
       this.#open.set(repositoryId, opening)
       opening.catch(() => this.#open.delete(repositoryId))
     }
-    const repository = await opening
+    const repository = await untilAborted(opening, options.signal)
     await repository.getCapacity(options)
     return repository
   }
@@ -53,6 +61,7 @@ export class RepositoryRegistry implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#lifetime.abort(new PlatformError('internal.cancelled', 'the agent is stopping'))
     for (const opening of this.#open.values()) {
       const repository = await opening.catch(() => undefined)
       await repository?.[Symbol.asyncDispose]()
