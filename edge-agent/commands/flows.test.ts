@@ -316,4 +316,28 @@ describe('restore and verify', () => {
     )
     await agent.stop()
   })
+
+  test('a restore that meets a damaged chunk tells it of the point, once, and makes no VM', async () => {
+    const setting = await startAgent()
+    const { agent, site } = setting
+    await setting.fill(0, 7)
+    await run(agent, backupOf(setting))
+    const [point] = await pointsOf(setting)
+    const restorePointId = point?.restorePointId ?? ''
+    const { repositoryId } = site.storage
+    const bytes = site.storage.points.get(restorePointId)?.disks.get('disk0')?.bytes
+    if (bytes === undefined) throw new Error('no such disk')
+    bytes[100] = (bytes[100] ?? 0) ^ 1
+    const of = { restorePointId, repositoryId }
+    const wanted = { type: 'restore-vm', jobId: randomUUID(), ...of, newVmName: 'web-2', start: false } as const
+    expect((await run(agent, wanted)).error?.code).toBe('repository.chunk_corrupt')
+    expect((await pointsOf(setting))[0]?.verification).toMatchObject({ level: 'L2', outcome: 'failed' })
+    const events = await agent.events()
+    expect(events.filter((event) => event.type === 'alert-raised')).toMatchObject([
+      { severity: 'critical', error: { code: 'repository.chunk_corrupt', details: { restorePointId } } },
+    ])
+    expect(events.filter((event) => event.type === 'restore-point-verified')).toHaveLength(1)
+    expect(site.hypervisor.list()).toHaveLength(1)
+    await agent.stop()
+  })
 })

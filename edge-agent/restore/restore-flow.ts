@@ -17,6 +17,7 @@ import type { Mover } from '../mover/mover.ts'
 import type { BootProof, TargetConnector } from '../platforms/target-connector.ts'
 import type { RestorePointReader } from '../repository/repository.ts'
 import { readDisks } from './read-disks.ts'
+import { isDamage, recordDamage } from './record-damage.ts'
 
 /** Emulated guests boot slowly on busy hosts. */
 const BOOT_TIMEOUT_MS = 5 * 60_000
@@ -32,6 +33,7 @@ export interface RestoreDependencies {
   readonly inventory: VmInventory
   readonly mover: Mover
   readonly clock: Clock
+  readonly newId: () => string
   /** Called when a step is done; tests stop the agent there. */
   readonly onStep?: (step: RestoreStep) => Promise<void>
 }
@@ -46,30 +48,13 @@ export function createRestoreRunner(deps: RestoreDependencies): JobRunner<Restor
   return {
     kind: 'restore',
     async run(run, options) {
-      const { restorePointId, repositoryId, newVmName, start } = run.arguments
-      run.progress({ phase: 'prepare', sentence: 'Opening the restore point.', doneBytes: 0, totalBytes: 0 })
-      const repository = await deps.repositories.get(repositoryId, options)
-      await using reader = await repository.openRestorePoint(restorePointId, options)
-      await deps.onStep?.('opened')
-      const { platform } = reader.sealed.manifest
-      const target = deps.platforms.target(platform)
-      const made = await target.findCreated(run.job.jobId, options)
-      const written =
-        made === undefined
-          ? await makeVm(deps, { run, reader, target, idKey: repository.idKey }, options)
-          : { platformRef: made.platformRef, writtenBytes: 0 }
-      await deps.onStep?.('finished')
-      await deps.inventory.refresh(options)
-      const vm = await deps.catalogue.transaction(
-        async (tx) => await tx.vms.findByRef(platform, written.platformRef),
-        options,
-      )
-      if (vm === undefined)
-        throw new PlatformError('target.create_failed', `${newVmName} is not there after its restore`)
-      const proof = start ? await boot(deps, { run, target, vm, platformRef: written.platformRef }, options) : undefined
-      await deps.onStep?.('started')
-      await recordUsage(deps, run, written.writtenBytes, options)
-      return toResult(vm, written.writtenBytes, proof)
+      try {
+        return await restore(deps, run, options)
+      } catch (error) {
+        const { restorePointId } = run.arguments
+        if (isDamage(error)) await recordDamage(deps, { restorePointId, error, facts: [] }, options)
+        throw error
+      }
     },
 
     async recover(run, options) {
@@ -78,6 +63,36 @@ export function createRestoreRunner(deps: RestoreDependencies): JobRunner<Restor
       return undefined
     },
   }
+}
+
+async function restore(
+  deps: RestoreDependencies,
+  run: JobRun<RestoreArguments>,
+  options: CallOptions,
+): Promise<JobResult> {
+  const { restorePointId, repositoryId, newVmName, start } = run.arguments
+  run.progress({ phase: 'prepare', sentence: 'Opening the restore point.', doneBytes: 0, totalBytes: 0 })
+  const repository = await deps.repositories.get(repositoryId, options)
+  await using reader = await repository.openRestorePoint(restorePointId, options)
+  await deps.onStep?.('opened')
+  const { platform } = reader.sealed.manifest
+  const target = deps.platforms.target(platform)
+  const made = await target.findCreated(run.job.jobId, options)
+  const written =
+    made === undefined
+      ? await makeVm(deps, { run, reader, target, idKey: repository.idKey }, options)
+      : { platformRef: made.platformRef, writtenBytes: 0 }
+  await deps.onStep?.('finished')
+  await deps.inventory.refresh(options)
+  const vm = await deps.catalogue.transaction(
+    async (tx) => await tx.vms.findByRef(platform, written.platformRef),
+    options,
+  )
+  if (vm === undefined) throw new PlatformError('target.create_failed', `${newVmName} is not there after its restore`)
+  const proof = start ? await boot(deps, { run, target, vm, platformRef: written.platformRef }, options) : undefined
+  await deps.onStep?.('started')
+  await recordUsage(deps, run, written.writtenBytes, options)
+  return toResult(vm, written.writtenBytes, proof)
 }
 
 interface Restore {

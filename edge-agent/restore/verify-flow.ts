@@ -1,8 +1,7 @@
 import type { VerifyRestorePoint } from '@sendense/shared/contracts/agent-command.ts'
 import type { VerificationReport } from '@sendense/shared/contracts/restore-point.ts'
+import type { UsageFact } from '@sendense/shared/contracts/usage-fact.ts'
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
@@ -12,6 +11,7 @@ import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
 import { toUsageFact } from '../jobs/usage-facts.ts'
 import type { Mover } from '../mover/mover.ts'
 import { readDisks, type ReadSum } from './read-disks.ts'
+import { isDamage, recordDamage } from './record-damage.ts'
 
 export interface VerifyDependencies {
   readonly catalogue: Catalogue
@@ -22,13 +22,6 @@ export interface VerifyDependencies {
 }
 
 type VerifyArguments = z.infer<typeof VerifyRestorePoint>
-
-/** Codes that say something about the restore point, not about the moment. */
-const damageCodes: ReadonlySet<string> = new Set([
-  'repository.chunk_corrupt',
-  'repository.manifest_invalid',
-  'repository.restore_point_not_found',
-])
 
 /** Reads a whole restore point back and checks every chunk against the sealed manifest (level L2). */
 export function createVerifyRunner(deps: VerifyDependencies): JobRunner<VerifyArguments> {
@@ -48,11 +41,14 @@ export function createVerifyRunner(deps: VerifyDependencies): JobRunner<VerifyAr
         const { readBytes: checkedBytes } = await readDisks(task, { ...options, onProgress })
         const disks = reader.sealed.manifest.disks.length
         const summary = `The manifest's signature is right and every chunk of ${disks} disk${disks === 1 ? '' : 's'} matches its hash: ${formatByteSize(checkedBytes)} read back.`
-        await recordOutcome(deps, run, { outcome: 'passed', checkedBytes, summary }, options)
+        await recordPassed(deps, run, { checkedBytes, summary }, options)
         await run.log('info', 'verify', summary)
         return { kind: 'verify', restorePointId, checkedBytes, summary }
       } catch (error) {
-        if (error instanceof PlatformError && damageCodes.has(error.code)) await recordDamage(deps, run, error, options)
+        if (isDamage(error)) {
+          const facts = [toVerificationFact(run, deps.clock.now())]
+          await recordDamage(deps, { restorePointId, error, facts }, options)
+        }
         throw error
       }
     },
@@ -62,42 +58,29 @@ export function createVerifyRunner(deps: VerifyDependencies): JobRunner<VerifyAr
   }
 }
 
-type Outcome = Pick<VerificationReport, 'outcome' | 'checkedBytes' | 'summary'>
-
-async function recordOutcome(
+async function recordPassed(
   deps: VerifyDependencies,
   run: JobRun<VerifyArguments>,
-  outcome: Outcome,
+  passed: Pick<VerificationReport, 'checkedBytes' | 'summary'>,
   options: CallOptions,
 ): Promise<void> {
   const at = deps.clock.now()
   const { restorePointId } = run.arguments
-  const verification: VerificationReport = { restorePointId, level: 'L2', at: at.toISOString(), ...outcome }
-  const fact = toUsageFact({
-    sourceId: run.job.jobId,
-    resourceId: run.job.vmId,
-    meter: 'verification',
-    amount: 1,
-    at,
-  })
+  const verification: VerificationReport = {
+    restorePointId,
+    level: 'L2',
+    at: at.toISOString(),
+    outcome: 'passed',
+    ...passed,
+  }
+  const facts = [toVerificationFact(run, at)]
   await deps.catalogue.transaction(async (tx) => {
     await tx.restorePoints.setVerification(verification)
     await tx.outbox.append({ type: 'restore-point-verified', verification }, at)
-    await tx.outbox.append({ type: 'usage-measured', facts: [fact] }, at)
+    await tx.outbox.append({ type: 'usage-measured', facts }, at)
   }, options)
 }
 
-async function recordDamage(
-  deps: VerifyDependencies,
-  run: JobRun<VerifyArguments>,
-  error: PlatformError,
-  options: CallOptions,
-): Promise<void> {
-  const summary = `The restore point is damaged: ${error.message}`.slice(0, 2000)
-  await recordOutcome(deps, run, { outcome: 'failed', checkedBytes: 0, summary }, options)
-  const alertId = deps.newId()
-  const details = { ...error.details, restorePointId: run.arguments.restorePointId }
-  const report = toErrorReport(new PlatformError(error.code, summary, { details }))
-  const event = { type: 'alert-raised', alertId, severity: 'critical', error: report } as const
-  await deps.catalogue.transaction(async (tx) => await tx.outbox.append(event, deps.clock.now()), options)
+function toVerificationFact(run: JobRun<VerifyArguments>, at: Date): UsageFact {
+  return toUsageFact({ sourceId: run.job.jobId, resourceId: run.job.vmId, meter: 'verification', amount: 1, at })
 }
