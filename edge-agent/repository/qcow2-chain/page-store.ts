@@ -4,7 +4,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { ChunkIds } from '../../mover/chunk-ids.ts'
 import { isPage, pageCount, pageLengthBytes, pagesOf, placePage } from '../chunk-id-pages.ts'
 import type { ManifestDisk } from '../restore-point-manifest.ts'
-import { makeDirectoryDurably, writeDurably } from './durable-file.ts'
+import { makeDirectoryDurably, syncDirectory, writeDurably } from './durable-file.ts'
 import { pagePath } from './repository-layout.ts'
 
 /**
@@ -30,7 +30,8 @@ export async function loadChunkIds(dir: string, disk: ManifestDisk, signal: Abor
 
 /**
  * Makes the pages of a disk durable and returns their names, in disk order. Pages that are there whole are not
- * written again; a damaged one is replaced by the right bytes.
+ * written again, but their names may not be durable yet: who wrote them may have died, or be about to sync. A damaged
+ * one is replaced by the right bytes.
  * @param known names of pages that were checked in this session already
  * @param temporaryDir on the same file system; what a crash leaves stays there
  */
@@ -41,6 +42,7 @@ export async function storeChunkIds(
 ): Promise<string[]> {
   const done = new Set(options.known)
   const names: string[] = []
+  const unsure = new Set<string>()
   for (const page of pagesOf(chunkIds)) {
     options.signal.throwIfAborted()
     names.push(page.hash)
@@ -48,11 +50,24 @@ export async function storeChunkIds(
     done.add(page.hash)
     const path = join(dir, pagePath(page.hash))
     const found = await readPage(dir, page.hash)
-    if (found !== undefined && isPage(found, page.hash)) continue
+    for (const above of directoriesAbove(dir, dirname(path))) unsure.add(above)
+    if (found !== undefined && isPage(found, page.hash)) {
+      unsure.add(dirname(path))
+      continue
+    }
     await makeDirectoryDurably(dir, dirname(path))
     await writeDurably(path, page.bytes, join(options.temporaryDir, basename(path)))
   }
+  for (const directory of unsure) {
+    options.signal.throwIfAborted()
+    await syncDirectory(directory)
+  }
   return names
+}
+
+/** From the one that holds `path` up to `root`. */
+function* directoriesAbove(root: string, path: string): Generator<string> {
+  for (let directory = path; directory.length > root.length; directory = dirname(directory)) yield dirname(directory)
 }
 
 async function readPage(dir: string, hash: string): Promise<Uint8Array | undefined> {
