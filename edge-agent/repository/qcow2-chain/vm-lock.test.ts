@@ -86,7 +86,7 @@ test.each([
 })
 
 test('a lock of another machine is never taken over: nobody here can know', async () => {
-  await writeLock({ ...(await ownProcessIdentity()), host: 'elsewhere', bootId: randomUUID() })
+  await writeLock({ ...(await ownProcessIdentity()), host: 'elsewhere', machineId: 'other', bootId: randomUUID() })
   await expect(takeVmLock(dir, vmId, randomUUID())).rejects.toMatchObject(locked)
   expect((await listLiveLocks(dir)).length).toBe(1)
 })
