@@ -13,6 +13,8 @@ class TestAgent implements AsyncDisposable {
   frozen = false
   /** Commands that are answered with an error. */
   readonly refused = new Set<string>()
+  /** Commands that it does not know, or that its configuration disables. */
+  readonly disabled = new Set<string>()
   /** Connections that are cut at their first command. */
   cuts = 0
   server: TestLineServer | undefined
@@ -45,6 +47,7 @@ class TestAgent implements AsyncDisposable {
     if (execute === 'guest-sync-delimited') return `\u00FF{"return": ${String(args?.['id'])}}\n`
     this.log.push(execute)
     if (this.refused.has(execute)) return '{"error": {"class": "GenericError", "desc": "no"}}\n'
+    if (this.disabled.has(execute)) return '{"error": {"class": "CommandNotFound", "desc": "disabled"}}\n'
     if (execute === 'guest-fsfreeze-status') return `{"return": "${this.frozen ? 'frozen' : 'thawed'}"}\n`
     this.frozen = execute === 'guest-fsfreeze-freeze'
     return '{"return": 2}\n'
@@ -93,6 +96,29 @@ test('a guest that refuses to freeze is backed up as it runs', async () => {
   agent.refused.add('guest-fsfreeze-freeze')
   const outcome = await withFrozenGuest(agent.path, async () => 'taken', options)
   expect(outcome).toEqual({ value: 'taken', consistency: 'crash' })
+})
+
+test('a guest whose agent has no freezing at all is backed up as it runs', async () => {
+  await using agent = await TestAgent.open()
+  for (const command of ['freeze', 'status', 'thaw']) agent.disabled.add(`guest-fsfreeze-${command}`)
+  const outcome = await withFrozenGuest(agent.path, async () => 'taken', options)
+  expect(outcome).toEqual({ value: 'taken', consistency: 'crash' })
+})
+
+test('a guest that was frozen before is thawed, though its agent refuses the freeze as unknown', async () => {
+  await using agent = await TestAgent.open()
+  agent.frozen = true
+  agent.disabled.add('guest-fsfreeze-freeze')
+  const outcome = await withFrozenGuest(agent.path, async () => agent.frozen, options)
+  expect(outcome).toEqual({ value: false, consistency: 'crash' })
+})
+
+test('a freeze that failed in another way is no backup while the thaw is refused', async () => {
+  await using agent = await TestAgent.open()
+  agent.refused.add('guest-fsfreeze-freeze')
+  agent.disabled.add('guest-fsfreeze-status')
+  const outcome = withFrozenGuest(agent.path, async () => 'taken', options)
+  await expect(outcome).rejects.toMatchObject({ code: 'source.snapshot_failed' })
 })
 
 test('a freeze that ended before the thaw is no consistency', async () => {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import { QgaClient } from '../../qemu/qga-client.ts'
 
@@ -48,6 +48,7 @@ export async function thawGuest(socketPath: string, attemptsMax = THAW_ATTEMPTS_
       return (await agent.isFrozen(options)) ? await agent.thaw(options) : 0
     } catch (error) {
       last = error
+      if (isUnknownCommand(error)) break
     }
   }
   throw new PlatformError('source.snapshot_failed', 'the file systems of the guest could not be thawed', {
@@ -62,9 +63,27 @@ async function freeze(socketPath: string, { signal }: CallOptions): Promise<bool
     await using agent = await QgaClient.connect(socketPath, { signal, timeoutMs: CONNECT_TIMEOUT_MS })
     asked = true
     return (await agent.freeze({ signal, timeoutMs: FREEZE_TIMEOUT_MS })) > 0
-  } catch {
-    if (asked) await thawGuest(socketPath)
+  } catch (error) {
+    if (asked) await undoFreeze(socketPath, error)
     signal.throwIfAborted()
     return false
   }
+}
+
+/**
+ * An agent that does not know the freeze froze nothing. But a frozen one forbids all except status and thaw, and refuses
+ * a second freeze in the same words; so it is thawed too, and only one that knows neither is left alone.
+ */
+async function undoFreeze(socketPath: string, refusal: unknown): Promise<void> {
+  try {
+    await thawGuest(socketPath)
+  } catch (error) {
+    const knowsNone = isUnknownCommand(refusal) && error instanceof Error && isUnknownCommand(error.cause)
+    if (!knowsNone) throw error
+  }
+}
+
+/** QEMU Guest Agent: the class of commands that do not exist, are disabled by its configuration or for now. */
+function isUnknownCommand(error: unknown): boolean {
+  return isPlatformError(error, 'qemu.command_failed') && error.details['class'] === 'CommandNotFound'
 }
