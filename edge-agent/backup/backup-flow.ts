@@ -55,10 +55,12 @@ export function createBackupRunner(deps: BackupDependencies): JobRunner<BackupAr
     async run(run, options) {
       const vm = await getVm(deps, run.arguments.vmId, options)
       run.progress({ phase: 'prepare', sentence: `Preparing the backup of ${vm.name}.`, doneBytes: 0, totalBytes: 0 })
+      const source = deps.platforms.source(vm.platform)
+      await source.clearSessions(vm.platformRef, options)
       const repository = await deps.repositories.get(run.arguments.repositoryId, options)
       await adopt(deps, repository, vm.vmId, options)
       const current = await getVm(deps, vm.vmId, options)
-      await deps.platforms.source(vm.platform).reconcile(vm.platformRef, checkpointsToKeep(current), options)
+      await source.reconcile(vm.platformRef, checkpointsToKeep(current), options)
       await deps.onStep?.('reconciled')
       const base = await chooseBase({ catalogue: deps.catalogue, repository, vm: current }, options)
       for (const doubt of base.doubts) await run.log('warning', 'prepare', doubt)
@@ -68,10 +70,14 @@ export function createBackupRunner(deps: BackupDependencies): JobRunner<BackupAr
 
     async recover(run, options) {
       const { vmId, repositoryId, jobId } = run.arguments
+      const { platform, platformRef } = await getVm(deps, vmId, options)
+      const source = deps.platforms.source(platform)
+      // First, for a guest must not stay frozen or fleecing for as long as the repository is away.
+      await source.clearSessions(platformRef, options)
       const repository = await deps.repositories.get(repositoryId, options)
       await adopt(deps, repository, vmId, options)
-      const vm = await getVm(deps, vmId, options)
-      await deps.platforms.source(vm.platform).reconcile(vm.platformRef, checkpointsToKeep(vm), options)
+      const current = await getVm(deps, vmId, options)
+      await source.reconcile(platformRef, checkpointsToKeep(current), options)
       const point = await deps.catalogue.transaction(async (tx) => await tx.restorePoints.findByJob(jobId), options)
       return point === undefined ? undefined : toResult(point)
     },

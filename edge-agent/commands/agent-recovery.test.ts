@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { AgentCommandOf } from '@sendense/shared/contracts/agent-command.ts'
 import type { BackupReason } from '@sendense/shared/domain/backup-reason.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
 import { type BackupStep, backupSteps } from '../backup/backup-steps.ts'
 import { type RestoreStep, restoreSteps } from '../restore/restore-flow.ts'
@@ -174,6 +175,27 @@ describe('the agent is killed in the middle of a backup', () => {
     expect(await restoredContent(agent, machine, point)).toEqual(await contentOf(machine, machine.platformRef))
     await agent.stop()
   })
+})
+
+test('the repository is away after the agent was killed: the dead session is ended all the same', async () => {
+  const machine = createMachine()
+  const { site, platformRef } = machine
+  const doomed = createDoomedAgent(site, 'copied')
+  await doomed.agent.start()
+  const command = await backupCommand(machine)
+  await doomed.agent.order(command)
+  await doomed.dead
+  expect(site.hypervisor.get(platformRef).sessions.size).toBe(1)
+  const agent = createSimulatedAgent(site, {
+    openRepository: async () => {
+      throw new PlatformError('repository.missing', 'not mounted')
+    },
+  })
+  await agent.start()
+  expect(site.hypervisor.get(platformRef).sessions.size).toBe(0)
+  const disks = [...site.hypervisor.get(platformRef).disks.values()]
+  expect(disks.map(({ checkpoints }) => checkpoints.size)).toEqual([1, 1])
+  await agent.stop()
 })
 
 describe('the agent is killed in the middle of a restore', () => {

@@ -5,9 +5,8 @@ import type { BlockExtent, BlockSource, CallOptions } from '../block/block-sourc
 import type { BackupRequest, SourceBackupSession, SourceConnector, TrackingToken } from './source-connector.ts'
 
 const DEADLINE_MS = 60_000
-const KIB = 1024
 /** Of tests' writes: whole clusters, so that discards take effect everywhere. */
-const UNIT_BYTES = 64 * KIB
+const UNIT_BYTES = 65_536
 
 /** A running VM, without a guest agent, on the platform under test, and the guest's hand. */
 export interface SourceFixture extends AsyncDisposable {
@@ -56,6 +55,7 @@ function describeInventory(open: () => Promise<SourceFixture>): void {
     const unknown = expect.objectContaining({ code: 'source.vm_not_found' })
     await expect(fixture.connector.getVm(platformRef, call())).rejects.toEqual(unknown)
     await expect(fixture.connector.openBackup(request({ platformRef }), call())).rejects.toEqual(unknown)
+    await expect(fixture.connector.clearSessions(platformRef, call())).resolves.toBeUndefined()
     await expect(fixture.connector.reconcile(platformRef, [], call())).resolves.toBeUndefined()
   })
 }
@@ -151,6 +151,7 @@ function describeEnds(open: () => Promise<SourceFixture>): void {
     const busy = expect.objectContaining({ code: 'source.busy' })
     const base = await guest.backUp('FULL_FIRST', new Map(), async () => {
       await expect(fixture.connector.openBackup(request(fixture), call())).rejects.toEqual(busy)
+      await expect(fixture.connector.clearSessions(fixture.platformRef, call())).rejects.toEqual(busy)
       await expect(fixture.connector.reconcile(fixture.platformRef, [], call())).rejects.toEqual(busy)
     })
     expect((await guest.backUp('INCREMENTAL', base)).size).toBe(fixture.disks.length)
@@ -186,10 +187,9 @@ function describeCrashes(open: () => Promise<SourceFixture>): void {
     await fixture.connector.openBackup(request({ ...fixture, base }), call())
     await guest.write(unit(2, 1), 0x53)
     await fixture.crash()
-    const busy = expect.objectContaining({ code: 'source.busy' })
-    await expect(fixture.connector.openBackup(request({ ...fixture, base }), call())).rejects.toEqual(busy)
-    await fixture.connector.reconcile(fixture.platformRef, [...base.values()], call())
-    await fixture.connector.reconcile(fixture.platformRef, [...base.values()], call())
+    const again = request({ ...fixture, base })
+    await expect(fixture.connector.openBackup(again, call())).rejects.toMatchObject({ code: 'source.busy' })
+    for (const _ of [1, 2]) await fixture.connector.reconcile(fixture.platformRef, [...base.values()], call())
     expect(await fixture.checkpoints(guest.firstDisk)).toEqual([base.get(guest.firstDisk)?.checkpoint])
     await guest.write(unit(3, 1), 0x54)
     expect((await guest.backUp('INCREMENTAL', base)).size).toBe(fixture.disks.length)
@@ -205,9 +205,22 @@ function describeCrashes(open: () => Promise<SourceFixture>): void {
     const sealed = tokensOf(session)
     await guest.write(unit(2, 1), 0x56)
     await fixture.crash()
+    await fixture.connector.clearSessions(fixture.platformRef, call())
     await fixture.connector.reconcile(fixture.platformRef, [...sealed.values()], call())
     expect(await fixture.checkpoints(guest.firstDisk)).toEqual([sealed.get(guest.firstDisk)?.checkpoint])
     expect((await guest.backUp('INCREMENTAL', sealed)).size).toBe(fixture.disks.length)
+  })
+
+  test('the agent dies: clearing its session keeps the old checkpoint and the new one, and the base serves', async () => {
+    await using fixture = await open()
+    const guest = new Guest(fixture)
+    const base = await guest.backUp('FULL_FIRST', new Map())
+    const begun = tokensOf(await fixture.connector.openBackup(request({ ...fixture, base }), call()))
+    await fixture.crash()
+    await fixture.connector.clearSessions(fixture.platformRef, call())
+    const kept = [base, begun].map((tokens) => tokens.get(guest.firstDisk)?.checkpoint)
+    expect(await fixture.checkpoints(guest.firstDisk)).toEqual(expect.arrayContaining(kept))
+    expect((await guest.backUp('INCREMENTAL', base)).size).toBe(fixture.disks.length)
   })
 
   test('the agent dies in the first backup: the next is a first one again', async () => {

@@ -103,7 +103,13 @@ export interface SourceConnector extends AsyncDisposable {
    */
   openBackup(request: BackupRequest, options: CallOptions): Promise<SourceBackupSession>
   /**
-   * Removes what dead sessions of ours left on a VM (exports, overlays, jobs, frozen file systems, checkpoints) and
+   * Ends what dead sessions of ours left alive on a VM: frozen file systems, exports, jobs, overlays. Touches no
+   * checkpoint, so it needs no knowledge of restore points, and the VM can be backed up from any base afterwards. For a
+   * VM that is not there it does nothing. Rejects with `source.busy` while a session of this connector is open on it.
+   */
+  clearSessions(platformRef: string, options: CallOptions): Promise<void>
+  /**
+   * Removes all that dead sessions of ours left on a VM, what `clearSessions` ends and their checkpoints, and
    * keeps the checkpoints named in `keep`: those of the newest sealed restore point. Foreign checkpoints are
    * never touched. For a VM that is not there it does nothing. Rejects with `source.busy` while a session of this
    * connector is open on it.

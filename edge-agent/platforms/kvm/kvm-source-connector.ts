@@ -28,6 +28,8 @@ export interface KvmSourceOptions {
   readonly clock?: Clock
 }
 
+type DoomedBitmaps = (diskId: string, bitmap: string) => boolean
+
 /** VMs of a plain-QEMU host, backed up by QMP alone: fleecing, dirty bitmaps, NBD. A VM's id is its `vmId`. */
 export class KvmSourceConnector implements SourceConnector {
   readonly kind = 'kvm'
@@ -84,13 +86,26 @@ export class KvmSourceConnector implements SourceConnector {
     }
   }
 
-  async reconcile(platformRef: string, keep: readonly TrackingToken[], { signal }: CallOptions): Promise<void> {
+  async clearSessions(platformRef: string, options: CallOptions): Promise<void> {
+    await this.#clean(platformRef, () => false, options)
+  }
+
+  async reconcile(platformRef: string, keep: readonly TrackingToken[], options: CallOptions): Promise<void> {
+    const kept = new Set(keep.map(({ diskId, checkpoint }) => `${diskId}/${checkpoint}`))
+    await this.#clean(platformRef, (diskId, bitmap) => isOurs(bitmap) && !kept.has(`${diskId}/${bitmap}`), options)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#ownsMonitors) await this.#monitors[Symbol.asyncDispose]()
+  }
+
+  async #clean(platformRef: string, doomed: DoomedBitmaps, { signal }: CallOptions): Promise<void> {
     signal.throwIfAborted()
     const host = (await this.#host.list()).find(({ config }) => config.vmId === platformRef)
     if (host === undefined) return
     const release = this.#reserve(host)
     try {
-      await this.#cleanUp(host, keep, { signal })
+      await this.#cleanVm(host, doomed, { signal })
     } catch (error) {
       throw fromQemu(error, `what dead backups of ${host.config.name} left could not be removed`)
     } finally {
@@ -98,11 +113,7 @@ export class KvmSourceConnector implements SourceConnector {
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#ownsMonitors) await this.#monitors[Symbol.asyncDispose]()
-  }
-
-  async #cleanUp(host: KvmVm, keep: readonly TrackingToken[], options: CallOptions): Promise<void> {
+  async #cleanVm(host: KvmVm, doomed: DoomedBitmaps, options: CallOptions): Promise<void> {
     if ((await findVmProcess(host)) === undefined) {
       await removeScratchFiles(host)
       return
@@ -112,11 +123,7 @@ export class KvmSourceConnector implements SourceConnector {
       // An agent that does not answer cannot thaw, and must not keep the rest from being cleaned up.
       await thawGuest(host.guestAgentSocket, 1).catch(() => {})
     }
-    await clearRemains(lease.qmp, host, {
-      ...options,
-      doomed: (diskId, bitmap) =>
-        isOurs(bitmap) && !keep.some((token) => token.diskId === diskId && token.checkpoint === bitmap),
-    })
+    await clearRemains(lease.qmp, host, { ...options, doomed })
   }
 
   #reserve(vm: KvmVm): () => void {

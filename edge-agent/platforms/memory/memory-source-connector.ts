@@ -63,13 +63,18 @@ export class MemorySourceConnector implements SourceConnector {
     })
   }
 
-  async reconcile(platformRef: string, keep: readonly TrackingToken[], { signal }: CallOptions): Promise<void> {
+  async clearSessions(platformRef: string, { signal }: CallOptions): Promise<void> {
     signal.throwIfAborted()
     const vm = this.#hypervisor.find(platformRef)
     if (vm === undefined) return
     if (this.#open.has(platformRef)) throw busy(vm)
     vm.sessions.clear()
-    keepOnly(vm, keep)
+  }
+
+  async reconcile(platformRef: string, keep: readonly TrackingToken[], options: CallOptions): Promise<void> {
+    await this.clearSessions(platformRef, options)
+    const vm = this.#hypervisor.find(platformRef)
+    if (vm !== undefined) keepOnly(vm, keep)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
