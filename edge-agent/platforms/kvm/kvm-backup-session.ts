@@ -42,6 +42,7 @@ export class KvmBackupSession implements SourceBackupSession {
   readonly #guard: Disposable
   readonly #events: Disposable
   #committed = false
+  #clearing = false
   #relieved: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -57,7 +58,7 @@ export class KvmBackupSession implements SourceBackupSession {
     if (qmp.closed.aborted) this.#onDisconnect()
     const watched = { dir: parts.host.dir, files: parts.scratchFiles, limits: parts.limits }
     this.#guard = guardFleecing(watched, (error) => {
-      this.#lose(error)
+      if (!this.#clearing) this.#lose(error)
       // The new bitmaps stay until the end: the manifest that names them may be sealed just now.
       this.#relieved = this.#clear(new Set([parts.names.frozenBitmap]))
     })
@@ -88,15 +89,19 @@ export class KvmBackupSession implements SourceBackupSession {
   }
 
   async #close(): Promise<void> {
-    this.#guard[Symbol.dispose]()
     this.#events[Symbol.dispose]()
     this.#parts.lease.qmp.closed.removeEventListener('abort', this.#onDisconnect)
     try {
       await Promise.allSettled(this.disks.map(async ({ source }) => await source[Symbol.asyncDispose]()))
       await this.#relieved
       const { bitmap, frozenBitmap } = this.#parts.names
+      this.#clearing = true
       await this.#clear(new Set(this.#committed ? [frozenBitmap] : [frozenBitmap, bitmap]))
     } finally {
+      // Not before: until the jobs are gone the guest goes on filling the overlays.
+      this.#guard[Symbol.dispose]()
+      // It may have been tripped meanwhile. What it clears must not be the next session.
+      await Promise.allSettled([this.#relieved])
       await this.#parts.lease[Symbol.asyncDispose]()
       this.#parts.onClosed()
     }
