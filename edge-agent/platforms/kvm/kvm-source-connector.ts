@@ -1,4 +1,4 @@
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import type {
@@ -49,10 +49,12 @@ export class KvmSourceConnector implements SourceConnector {
     this.#clock = options.clock ?? systemClock
   }
 
+  /** Leaves out a VM whose disks cannot be read, or that has just gone; `getVm` says what is wrong with it. */
   async *listVms({ signal }: CallOptions): AsyncGenerator<SourceVm> {
-    for (const vm of await this.#host.list()) {
+    for (const host of await this.#host.list()) {
       signal.throwIfAborted()
-      yield await describeVm(vm, this.#monitors, { signal })
+      const vm = await this.#describeReadable(host, { signal })
+      if (vm !== undefined) yield vm
     }
   }
 
@@ -97,6 +99,15 @@ export class KvmSourceConnector implements SourceConnector {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#ownsMonitors) await this.#monitors[Symbol.asyncDispose]()
+  }
+
+  async #describeReadable(host: KvmVm, options: CallOptions): Promise<SourceVm | undefined> {
+    try {
+      return await describeVm(host, this.#monitors, options)
+    } catch (error) {
+      if (isPlatformError(error, 'source.disk_unsupported')) return undefined
+      throw error
+    }
   }
 
   async #clean(platformRef: string, doomed: DoomedBitmaps, { signal }: CallOptions): Promise<void> {
