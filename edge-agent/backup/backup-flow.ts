@@ -21,6 +21,7 @@ import { adoptRestorePoints } from './adopt-restore-points.ts'
 import type { BackupStep } from './backup-steps.ts'
 import { type BackupBase, checkpointsToKeep, chooseBase } from './choose-base.ts'
 import { copyDisks } from './copy-disks.ts'
+import { nextInstant } from './next-instant.ts'
 import { isParentDamage, planWithoutParent, toDamageAlert } from './parent-damage.ts'
 import { planDisks, type PlannedDisk } from './plan-disks.ts'
 import { recordRestorePoint } from './record-restore-point.ts'
@@ -105,6 +106,8 @@ async function backUp(deps: BackupDependencies, backup: Backup, { signal }: Call
   await using session = await deps.platforms.source(vm.platform).openBackup(request, { signal })
   await deps.onStep?.('frozen')
   const held = AbortSignal.any([signal, session.lost])
+  const instant = session.takenAt
+  const takenAt = await nextInstant({ catalogue: deps.catalogue, vmId: vm.vmId, instant }, { signal: held })
   const first = planDisks(session.disks, base)
   await logPlan(run, session, first)
   await using written = await writeDisks(deps, { ...backup, planned: first }, { signal: held })
@@ -112,7 +115,8 @@ async function backUp(deps: BackupDependencies, backup: Backup, { signal }: Call
 
   const settled = AbortSignal.timeout(SETTLE_TIMEOUT_MS)
   run.progress({ phase: 'seal', sentence: 'Sealing the restore point.', doneBytes: 0, totalBytes: 0 })
-  const sealed = await written.writer.seal(toSealFacts(deps, backup, session, written), { signal: settled })
+  const facts = { ...toSealFacts(deps, backup, session, written), takenAt: takenAt.toISOString() }
+  const sealed = await written.writer.seal(facts, { signal: settled })
   await deps.onStep?.('sealed')
   await deps.catalogue.transaction(async (tx) => await recordRestorePoint(tx, sealed, { adopted: false }), {
     signal: settled,
@@ -263,7 +267,7 @@ function toSealFacts(
   { run, vm }: Backup,
   session: SourceBackupSession,
   { planned, copied }: WrittenDisks,
-): SealFacts {
+): Omit<SealFacts, 'takenAt'> {
   return {
     tenantId: deps.tenantId,
     agentId: deps.agentId,
@@ -274,7 +278,6 @@ function toSealFacts(
     definition: session.vm.definition,
     memoryBytes: session.vm.memoryBytes,
     cpuCount: session.vm.cpuCount,
-    takenAt: session.takenAt.toISOString(),
     consistency: session.consistency,
     disks: planned.map(({ frozen, mode, reason }) => {
       const counters = copied.get(frozen.diskId)

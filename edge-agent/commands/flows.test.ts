@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { AgentCommand } from '@sendense/shared/contracts/agent-command.ts'
 import type { JobProgress } from '@sendense/shared/contracts/job.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { describe, expect, test } from 'vitest'
 import { openMemoryRepository } from '../repository/memory/memory-repository.ts'
 import {
@@ -62,6 +63,25 @@ describe('backup', () => {
     expect((await run(agent, backupOf(setting, { mode: 'full' }))).state).toBe('succeeded')
     const disks = (await pointsOf(setting)).map((point) => `${point.disks[0]?.mode} ${point.disks[0]?.reason}`)
     expect(disks).toEqual(['full FULL_REQUESTED', 'incremental INCREMENTAL', 'full FULL_FIRST'])
+    await agent.stop()
+  })
+
+  test('a clock that is set back: the new point is the newest all the same, and increments go on', async () => {
+    let setBackMs = 0
+    const now = () => new Date(Date.now() - setBackMs)
+    const setting = await startAgent({ clock: { ...systemClock, now } })
+    const { agent } = setting
+    await setting.fill(0, 1)
+    const jobs = [await run(agent, backupOf(setting))]
+    setBackMs = 3_600_000
+    for (const grain of [1, 2]) {
+      await setting.fill(grain, 2)
+      jobs.push(await run(agent, backupOf(setting)))
+    }
+    const points = await pointsOf(setting)
+    expect(points.map((point) => point.jobId)).toEqual(jobs.map((job) => job.jobId).toReversed())
+    expect(points.map((point) => point.disks[0]?.reason)).toEqual(['INCREMENTAL', 'INCREMENTAL', 'FULL_FIRST'])
+    expect(jobs.at(-1)).toMatchObject({ result: { readBytes: GRAIN_BYTES } })
     await agent.stop()
   })
 
