@@ -11,6 +11,7 @@ import type { FrozenDisk } from '../source-connector.ts'
 import { KvmBackupSession } from './kvm-backup-session.ts'
 import { KvmHost } from './kvm-host.ts'
 import { sessionNames } from './session-names.ts'
+import { SessionWatch } from './session-watch.ts'
 import { type VmConfig, writeVmConfig } from './vm-config.ts'
 
 const options = { signal: AbortSignal.timeout(20_000) }
@@ -62,6 +63,7 @@ test('the room for old data is watched until the jobs that fill it are gone', as
     host,
     lease: { qmp: monitor.qmp, [Symbol.asyncDispose]: async () => {} },
     names,
+    watch: new SessionWatch({ qmp: monitor.qmp, names, vmName: 'web' }),
     scratchFiles: [scratchFile],
     limits: { minFreeBytes: 0, maxBytes: 0 },
     takenAt: new Date(),

@@ -1,23 +1,23 @@
 import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../../block/block-source.ts'
-import type { QmpEvent } from '../../qemu/qmp-client.ts'
 import type { FrozenDisk, SourceBackupSession, SourceVm } from '../source-connector.ts'
 import { clearRemains, removeBitmaps, removeScratchFiles } from './clear-remains.ts'
 import { type FleecingLimits, guardFleecing } from './fleecing-guard.ts'
 import { fromQemu } from './kvm-errors.ts'
 import type { KvmVm } from './kvm-host.ts'
 import { isOurs, type SessionNames } from './session-names.ts'
+import type { SessionWatch } from './session-watch.ts'
 import type { MonitorLease } from './vm-monitors.ts'
 import { findVmProcess } from './vm-process.ts'
 
 const CLOSE_TIMEOUT_MS = 60_000
-const JOB_END_EVENTS = new Set(['BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED', 'BLOCK_JOB_ERROR'])
 
 export interface OpenSession {
   readonly host: KvmVm
   readonly lease: MonitorLease
   readonly names: SessionNames
+  /** Watching since before the instant; the session's from now on. */
+  readonly watch: SessionWatch
   readonly scratchFiles: readonly string[]
   readonly limits: FleecingLimits
   readonly takenAt: Date
@@ -38,9 +38,7 @@ export class KvmBackupSession implements SourceBackupSession {
   readonly vm: SourceVm
   readonly disks: readonly FrozenDisk[]
   readonly #parts: OpenSession
-  readonly #lost = new AbortController()
   readonly #guard: Disposable
-  readonly #events: Disposable
   #committed = false
   #clearing = false
   #relieved: Promise<void> | undefined
@@ -52,20 +50,16 @@ export class KvmBackupSession implements SourceBackupSession {
     this.vm = parts.vm
     this.disks = parts.disks
     this.#parts = parts
-    const { qmp } = parts.lease
-    this.#events = qmp.subscribe((event) => this.#watch(event))
-    qmp.closed.addEventListener('abort', this.#onDisconnect, { once: true })
-    if (qmp.closed.aborted) this.#onDisconnect()
     const watched = { dir: parts.host.dir, files: parts.scratchFiles, limits: parts.limits }
     this.#guard = guardFleecing(watched, (error) => {
-      if (!this.#clearing) this.#lose(error)
+      if (!this.#clearing) parts.watch.lose(error)
       // The new bitmaps stay until the end: the manifest that names them may be sealed just now.
       this.#relieved = this.#clear(new Set([parts.names.frozenBitmap]))
     })
   }
 
   get lost(): AbortSignal {
-    return this.#lost.signal
+    return this.#parts.watch.lost
   }
 
   async commit({ signal }: CallOptions): Promise<void> {
@@ -89,8 +83,7 @@ export class KvmBackupSession implements SourceBackupSession {
   }
 
   async #close(): Promise<void> {
-    this.#events[Symbol.dispose]()
-    this.#parts.lease.qmp.closed.removeEventListener('abort', this.#onDisconnect)
+    this.#parts.watch[Symbol.dispose]()
     try {
       await Promise.allSettled(this.disks.map(async ({ source }) => await source[Symbol.asyncDispose]()))
       await this.#relieved
@@ -116,21 +109,5 @@ export class KvmBackupSession implements SourceBackupSession {
     } catch {
       if ((await findVmProcess(host)) === undefined) await removeScratchFiles(host).catch(() => {})
     }
-  }
-
-  #watch(event: QmpEvent): void {
-    const device = event.data['device']
-    if (typeof device !== 'string' || !isOurs(device) || !JOB_END_EVENTS.has(event.name)) return
-    const text = `the backup job ${device} in QEMU ended before its time`
-    this.#lose(new PlatformError('source.snapshot_failed', text, { details: { event: event.name } }))
-  }
-
-  #lose(error: PlatformError): void {
-    this.#lost.abort(error)
-  }
-
-  readonly #onDisconnect = (): void => {
-    const text = `the VM ${this.#parts.vm.name} has gone while it was backed up`
-    this.#lose(new PlatformError('source.unreachable', text, { cause: this.#parts.lease.qmp.closed.reason }))
   }
 }

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import process from 'node:process'
+import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { describeSourceConnector, type SourceFixture } from '../source-connector.conformance.ts'
@@ -120,6 +122,24 @@ test('a QEMU that dies during a backup makes the session lost, and nothing stays
   await host.start(vm)
   await using next = await connector.openBackup(ask(base), options)
   expect(next.disks.map(({ mode }) => mode)).toEqual(['compare', 'compare'])
+})
+
+test('a job that ends right after the instant makes the session lost', async () => {
+  await using host = await KvmTestHost.open()
+  const { vm, ask, base } = await backUpOnce(host)
+  const request = ask(base)
+  const device = `sendense-${request.sessionId}-disk0`
+  let cancelled: Promise<unknown> | undefined
+  const now = () => {
+    cancelled = host.qmp(vm, 'block-job-cancel', { device, force: true }, z.unknown())
+    return new Date()
+  }
+  const clock = { ...systemClock, now }
+  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, clock })
+  await using session = await connector.openBackup(request, options)
+  await cancelled
+  if (!session.lost.aborted) await once(session.lost, 'abort', options)
+  expect(session.lost.reason).toMatchObject({ code: 'source.snapshot_failed' })
 })
 
 test('a VM that is stopped during a backup loses the backup, not its tracking', async () => {

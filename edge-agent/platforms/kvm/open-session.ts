@@ -15,6 +15,7 @@ import { withFrozenGuest } from './guest-freeze.ts'
 import { KvmBackupSession } from './kvm-backup-session.ts'
 import type { KvmVm } from './kvm-host.ts'
 import { isOurs, type SessionNames, sessionNames } from './session-names.ts'
+import { SessionWatch } from './session-watch.ts'
 import type { MonitorLease } from './vm-monitors.ts'
 
 /** Of new bitmaps: what QEMU takes for QCOW2 by itself, and what the repository's chunks divide into. */
@@ -53,15 +54,17 @@ export async function openSession(parts: SessionParts, { signal }: CallOptions):
   await expectFleecingSpace(host.dir, limits)
   const names = sessionNames(host, request.sessionId)
   const plans = planDisks(host, await queryNodes(qmp, { signal }), request, names)
+  const watch = new SessionWatch({ qmp, names, vmName: vm.name })
   try {
     for (const plan of plans) await addOverlay(qmp, plan, { signal })
     const { takenAt, consistency } = await takeInstant(qmp, parts, instantActions(plans, names), { signal })
     await exportDisks(qmp, host, plans, names, { signal })
     const scratchFiles = plans.map((plan) => plan.names.scratchFile)
     const disks = plans.map((plan) => frozenDisk(host, plan, names))
-    const session = { host, lease, names, scratchFiles, limits, takenAt, consistency, vm, disks, onClosed }
+    const session = { host, lease, names, watch, scratchFiles, limits, takenAt, consistency, vm, disks, onClosed }
     return new KvmBackupSession(session)
   } catch (error) {
+    watch[Symbol.dispose]()
     const mine = new Set([names.bitmap, names.frozenBitmap])
     const doomed = (_diskId: string, bitmap: string): boolean => mine.has(bitmap)
     // Where this fails too, QEMU is gone or stuck, and the first error says more.
