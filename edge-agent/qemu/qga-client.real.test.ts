@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +19,7 @@ async function openAgent() {
   const path = join(dir, 'qga.sock')
   const args = ['-m', 'unix-listen', '-p', path, '-t', dir, '-f', join(dir, 'pid'), '-b', FORBIDDEN]
   const agent = spawn('qemu-ga', args, { stdio: 'ignore' })
+  await once(agent, 'spawn') // rejects where there is no such program
   const ended = new Promise((resolve) => agent.once('close', resolve))
   const dispose = async (): Promise<void> => {
     agent.kill()
