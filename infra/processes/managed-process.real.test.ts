@@ -44,6 +44,12 @@ test('a started process serves, and after stop it is gone and nobody is told', a
   expect(ends).toEqual([])
 })
 
+/** Pid 0 would be this test's own process group. */
+function killNow(pid: number | undefined): void {
+  if (pid === undefined) throw new Error('the program does not run')
+  process.kill(pid, 'SIGKILL')
+}
+
 test('one that ends before it serves is an error that shows what this start of it wrote', async () => {
   await program(SERVE).start({ signal })
   await ledger.endLeftovers({ signal })
@@ -62,7 +68,7 @@ test('one that never serves is ended at its deadline', async () => {
 test('an end that nobody asked for is reported once, with its reason', async () => {
   const running = program(SERVE)
   await running.start({ signal })
-  process.kill(running.pid ?? 0, 'SIGKILL')
+  killNow(running.pid)
   await waitUntil('the report', async () => ends.length > 0, { signal, timeoutMs: 10_000 })
   expect(ends).toMatchObject([{ name: 'program', reason: 'killed by SIGKILL' }])
 })

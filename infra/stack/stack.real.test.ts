@@ -36,7 +36,9 @@ test('a second start on the same directory is refused and names the first', asyn
 
 test('a process that ends by itself is reported; the others can be stopped and started one by one', async () => {
   await stack.processes.broker?.restart({ signal: AbortSignal.timeout(30_000) })
-  process.kill(stack.processes.dashboard?.pid ?? 0, 'SIGKILL')
+  const dashboardPid = stack.processes.dashboard?.pid
+  if (dashboardPid === undefined) throw new Error('the portal does not run')
+  process.kill(dashboardPid, 'SIGKILL')
   expect(await stack.unexpectedEnd).toMatchObject({ name: 'dashboard', reason: 'killed by SIGKILL' })
 })
 
