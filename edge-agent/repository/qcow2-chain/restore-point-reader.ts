@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { BlockSource, CallOptions } from '../../block/block-source.ts'
 import type { ChunkIds } from '../../mover/chunk-ids.ts'
-import { openNbdSource } from '../../nbd/nbd-source.ts'
+import { openNbdSource } from '../../nbd/client/nbd-source.ts'
 import type { BlockNode, StorageExport } from '../../qemu/storage-daemon.ts'
 import { repositorySource } from '../repository-disk.ts'
 import type { RestorePointReader } from '../repository.ts'

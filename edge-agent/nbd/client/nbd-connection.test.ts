@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { openNbdConnection } from './nbd-connection.ts'
 import {
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
@@ -15,7 +14,8 @@ import {
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE,
-} from './nbd-constants.ts'
+} from '../wire/nbd-constants.ts'
+import { openNbdConnection } from './nbd-connection.ts'
 import { openNbdSink } from './nbd-sink.ts'
 import { openNbdSource } from './nbd-source.ts'
 import { chunk, type ScriptedRequest, simpleReply, startScriptedServer, u16, u32, u64 } from './scripted-nbd-server.ts'

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../block/block-endpoint.ts'
+import type { NbdEndpoint } from '../../block/block-endpoint.ts'
+import { NBD_CMD_DISC, NBD_CMD_FLUSH } from '../wire/nbd-constants.ts'
+import { protocolViolation } from '../wire/nbd-errors.ts'
+import { encodeRequest } from '../wire/requests.ts'
 import { HandshakeBuffer } from './handshake-buffer.ts'
 import { type NbdSession, performHandshake } from './handshake.ts'
 import { InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
-import { NBD_CMD_DISC, NBD_CMD_FLUSH } from './nbd-constants.ts'
-import { protocolViolation } from './nbd-errors.ts'
 import { connectNbdSocket, nameOfAddress } from './nbd-socket.ts'
 import { ReplyParser } from './reply-parser.ts'
-import { encodeRequest } from './requests.ts'
 
 /** QEMU's server works on so many requests of a connection at once. */
 const IN_FLIGHT_MAX = 16

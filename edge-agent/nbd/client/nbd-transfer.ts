@@ -1,7 +1,7 @@
 import type { Extent } from '@sendense/shared/domain/extent.ts'
-import type { CallOptions } from '../block/block-source.ts'
+import type { CallOptions } from '../../block/block-source.ts'
+import { NBD_CMD_READ, NBD_CMD_WRITE } from '../wire/nbd-constants.ts'
 import type { NbdConnection } from './nbd-connection.ts'
-import { NBD_CMD_READ, NBD_CMD_WRITE } from './nbd-constants.ts'
 import { alignOutwards, cutData, settleAll } from './nbd-ranges.ts'
 
 /** Fills `into`, which has the length of the range, in as many requests as it takes, aligned as the server wants. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { BLOCK_STATUS_BYTES_MAX } from './block-status.ts'
+import { BLOCK_STATUS_BYTES_MAX } from '../wire/block-status.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_READ,
@@ -7,11 +7,16 @@ import {
   NBD_REPLY_TYPE_BLOCK_STATUS,
   NBD_REPLY_TYPE_ERROR_BIT,
   NBD_REPLY_TYPE_OFFSET_DATA,
-} from './nbd-constants.ts'
-import { protocolViolation, replyError } from './nbd-errors.ts'
+} from '../wire/nbd-constants.ts'
+import { protocolViolation, replyError } from '../wire/nbd-errors.ts'
+import {
+  decodeReplyHeader,
+  replyHeaderBytes,
+  STRUCTURED_REPLY_BYTES,
+  type StructuredReply,
+} from '../wire/reply-header.ts'
+import { nameOfCommand } from '../wire/requests.ts'
 import type { PendingRequest } from './pending-request.ts'
-import { decodeReplyHeader, replyHeaderBytes, STRUCTURED_REPLY_BYTES, type StructuredReply } from './reply-header.ts'
-import { nameOfCommand } from './requests.ts'
 import { applyChunk, decodeOffset, ERROR_PAYLOAD_BYTES_MAX } from './structured-replies.ts'
 
 const OFFSET_BYTES = 8

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { CallOptions } from '../block/block-source.ts'
+import type { CallOptions } from '../../block/block-source.ts'
 
 /** Opens a disk once, at its first use; a failed attempt is made again by the next use. */
 export class LazyDisk<T extends AsyncDisposable & { readonly sizeBytes: number }> {

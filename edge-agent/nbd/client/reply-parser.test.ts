@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decodeBlockStatus, mergeContexts, type StatusRun } from './block-status.ts'
-import { decodeInfo, decodeMetaContext, decodeOptionReplyHeader } from './handshake-options.ts'
+import { decodeBlockStatus, mergeContexts, type StatusRun } from '../wire/block-status.ts'
+import { decodeInfo, decodeMetaContext, decodeOptionReplyHeader } from '../wire/handshake-options.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_FLUSH,
@@ -13,7 +13,7 @@ import {
   NBD_REPLY_TYPE_OFFSET_HOLE,
   NBD_STATE_ZERO,
   QEMU_STATE_DIRTY,
-} from './nbd-constants.ts'
+} from '../wire/nbd-constants.ts'
 import type { PendingRequest } from './pending-request.ts'
 import { ReadCoverage } from './read-coverage.ts'
 import { ReplyParser } from './reply-parser.ts'

@@ -1,6 +1,6 @@
 import type { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { StatusRun } from './block-status.ts'
-import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, type NbdCommand } from './nbd-constants.ts'
+import type { StatusRun } from '../wire/block-status.ts'
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, type NbdCommand } from '../wire/nbd-constants.ts'
 import type { PendingRequest } from './pending-request.ts'
 import { ReadCoverage } from './read-coverage.ts'
 

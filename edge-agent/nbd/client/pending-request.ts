@@ -1,6 +1,6 @@
 import type { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { StatusRun } from './block-status.ts'
-import type { NbdCommand } from './nbd-constants.ts'
+import type { StatusRun } from '../wire/block-status.ts'
+import type { NbdCommand } from '../wire/nbd-constants.ts'
 import type { ReadCoverage } from './read-coverage.ts'
 
 /** A request that was sent and whose reply is not complete. */

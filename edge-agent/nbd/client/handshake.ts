@@ -1,5 +1,5 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../block/block-endpoint.ts'
+import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 import {
   type BlockSizes,
   decodeInfo,
@@ -10,7 +10,7 @@ import {
   encodeSetMetaContext,
   type ExportInfo,
   OPTION_REPLY_HEADER_BYTES,
-} from './handshake-options.ts'
+} from '../wire/handshake-options.ts'
 import {
   BASE_ALLOCATION,
   IHAVEOPT,
@@ -31,8 +31,8 @@ import {
   NBD_REP_FLAG_ERROR,
   NBD_REP_INFO,
   NBD_REP_META_CONTEXT,
-} from './nbd-constants.ts'
-import { protocolViolation } from './nbd-errors.ts'
+} from '../wire/nbd-constants.ts'
+import { protocolViolation } from '../wire/nbd-errors.ts'
 
 /** A server may name many contexts or infos; we asked for few. */
 const REPLIES_PER_OPTION_MAX = 64

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { openNbdConnection } from './nbd-connection.ts'
 import {
   NBD_MAGIC,
   NBD_OPT_GO,
@@ -10,7 +9,8 @@ import {
   NBD_REP_ERR_UNKNOWN,
   NBD_REP_INFO,
   NBD_REP_META_CONTEXT,
-} from './nbd-constants.ts'
+} from '../wire/nbd-constants.ts'
+import { openNbdConnection } from './nbd-connection.ts'
 import { openNbdSource } from './nbd-source.ts'
 import { optionReply, type ScriptedServerOptions, startScriptedServer, u16, u32, u64 } from './scripted-nbd-server.ts'
 

@@ -1,4 +1,4 @@
-import { protocolViolation } from './nbd-errors.ts'
+import { protocolViolation } from '../wire/nbd-errors.ts'
 
 /** A server that cuts one reply into more separate ranges than this is hostile. */
 const RANGES_MAX = 1024

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
+import { protocolViolation } from '../wire/nbd-errors.ts'
 import type { HandshakeChannel } from './handshake.ts'
-import { protocolViolation } from './nbd-errors.ts'
 
 /** A server that sends more than this unasked is hostile. */
 const WAITING_BYTES_MAX = 256 * 1024

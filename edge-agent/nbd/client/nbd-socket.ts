@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../block/block-endpoint.ts'
+import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 
 /** Received into, over and over; what a piece holds is consumed before the next is read. */
 const RECEIVE_BYTES = 256 * 1024

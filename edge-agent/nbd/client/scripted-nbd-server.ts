@@ -3,8 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { NbdEndpoint } from '../block/block-endpoint.ts'
-import { HandshakeBuffer } from './handshake-buffer.ts'
+import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 import {
   IHAVEOPT,
   NBD_FLAG_FIXED_NEWSTYLE,
@@ -26,7 +25,8 @@ import {
   NBD_REPLY_FLAG_DONE,
   NBD_SIMPLE_REPLY_MAGIC,
   NBD_STRUCTURED_REPLY_MAGIC,
-} from './nbd-constants.ts'
+} from '../wire/nbd-constants.ts'
+import { HandshakeBuffer } from './handshake-buffer.ts'
 
 /** One request as it arrived. */
 export interface ScriptedRequest {

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
-import { createMemoryDisk } from '../block/memory-disk.ts'
+import { createMemoryDisk } from '../../block/memory-disk.ts'
 import { LazyDisk } from './lazy-disk.ts'
 
 const call = { signal: AbortSignal.timeout(60_000) }

@@ -1,4 +1,4 @@
-import type { CallOptions } from '../block/block-source.ts'
+import type { CallOptions } from '../../block/block-source.ts'
 import type { NbdConnection } from './nbd-connection.ts'
 import { alignOutwards } from './nbd-ranges.ts'
 import { readRange, writeRange } from './nbd-transfer.ts'

@@ -1,5 +1,5 @@
 import type { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { decodeBlockStatus } from './block-status.ts'
+import { decodeBlockStatus } from '../wire/block-status.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_READ,
@@ -8,10 +8,10 @@ import {
   NBD_REPLY_TYPE_ERROR_OFFSET,
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_HOLE,
-} from './nbd-constants.ts'
-import { protocolViolation, replyError } from './nbd-errors.ts'
+} from '../wire/nbd-constants.ts'
+import { protocolViolation, replyError } from '../wire/nbd-errors.ts'
+import { nameOfCommand } from '../wire/requests.ts'
 import type { PendingRequest } from './pending-request.ts'
-import { nameOfCommand } from './requests.ts'
 
 /** Error number (u32), length of the text (u16), at most 64 KiB of text, an offset (u64). */
 export const ERROR_PAYLOAD_BYTES_MAX = 4 + 2 + 65_535 + 8

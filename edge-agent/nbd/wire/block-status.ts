@@ -1,5 +1,5 @@
 import type { Extent } from '@sendense/shared/domain/extent.ts'
-import type { BlockExtent } from '../block/block-source.ts'
+import type { BlockExtent } from '../../block/block-source.ts'
 import { NBD_STATE_ZERO, QEMU_STATE_DIRTY } from './nbd-constants.ts'
 import { protocolViolation } from './nbd-errors.ts'
 

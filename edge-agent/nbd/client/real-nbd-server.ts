@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import type { NbdEndpoint } from '../block/block-endpoint.ts'
+import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 
 const START_ATTEMPTS_MAX = 200
 const ATTEMPT_DELAY_MS = 25

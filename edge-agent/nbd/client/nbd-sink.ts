@@ -1,10 +1,9 @@
 import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../block/block-endpoint.ts'
-import { expectOnDisk } from '../block/block-range.ts'
-import type { BlockSink } from '../block/block-sink.ts'
-import type { CallOptions } from '../block/block-source.ts'
-import { type NbdConnection, type NbdConnectOptions, openNbdConnection } from './nbd-connection.ts'
+import type { NbdEndpoint } from '../../block/block-endpoint.ts'
+import { expectOnDisk } from '../../block/block-range.ts'
+import type { BlockSink } from '../../block/block-sink.ts'
+import type { CallOptions } from '../../block/block-source.ts'
 import {
   NBD_CMD_FLUSH,
   NBD_CMD_TRIM,
@@ -13,8 +12,9 @@ import {
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
-} from './nbd-constants.ts'
-import { toSinkError } from './nbd-errors.ts'
+} from '../wire/nbd-constants.ts'
+import { toSinkError } from '../wire/nbd-errors.ts'
+import { type NbdConnection, type NbdConnectOptions, openNbdConnection } from './nbd-connection.ts'
 import { type BlockPiece, cutAtBlocks, cutRange } from './nbd-ranges.ts'
 import { writeRange } from './nbd-transfer.ts'
 import { PartWriter } from './part-writer.ts'
