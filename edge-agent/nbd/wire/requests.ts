@@ -1,5 +1,6 @@
 import {
   NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_CACHE,
   NBD_CMD_DISC,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
@@ -45,6 +46,7 @@ const commandNames: Readonly<Record<NbdCommand, string>> = {
   [NBD_CMD_DISC]: 'disconnect',
   [NBD_CMD_FLUSH]: 'flush',
   [NBD_CMD_TRIM]: 'trim',
+  [NBD_CMD_CACHE]: 'cache',
   [NBD_CMD_WRITE_ZEROES]: 'write of zeros',
   [NBD_CMD_BLOCK_STATUS]: 'block status',
 }
