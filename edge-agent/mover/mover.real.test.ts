@@ -191,7 +191,7 @@ describe('mover threads', () => {
 
   test('a cancelled copy rejects with the reason, and its thread takes the next', async () => {
     await using mover = createMover({ workersMax: 1 })
-    await using slow = await startNbdkit(['--filter=delay', 'random', String(64 * MIB), 'rdelay=200ms'])
+    await using slow = await startNbdkit(['--filter=delay', 'random', String(64 * MIB), 'rdelay=1000ms'])
     await using source = await openNbdSource(slow.endpoint, call)
     const control = new AbortController()
     const chunkIds = new ChunkIds(64 * MIB, CHUNK_BYTES)

@@ -23,7 +23,7 @@ const NO_CONTEXTS: NbdAnswer = new Map()
 
 /**
  * One request from its submission until its caller is answered. The caller may go away earlier, by its signal: the
- * reply is still awaited then, but touches no memory of the caller.
+ * reply is still awaited then, but touches no memory of the caller once that was answered.
  */
 export class InFlightRequest implements PendingRequest {
   readonly cookie: number
@@ -41,7 +41,7 @@ export class InFlightRequest implements PendingRequest {
   readonly #resolve: (answer: NbdAnswer) => void
   readonly #reject: (error: unknown) => void
   readonly #onAbort: () => void
-  #payloadHeld = false
+  #buffersHeld = false
   #isOver = false
 
   /** @param onAbandon called when the caller went away */
@@ -67,19 +67,27 @@ export class InFlightRequest implements PendingRequest {
     this.#signal = request.signal
     this.#onAbort = () => {
       options.onAbandon(this)
-      if (!this.#payloadHeld) this.end(this.#signal.reason)
+      if (!this.#buffersHeld) this.end(this.#signal.reason)
     }
     request.signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  /** The socket reads the payload from the caller's buffer until `releasePayload`: nobody is answered before. */
-  holdPayload(): void {
-    this.#payloadHeld = true
+  get isAbandoned(): boolean {
+    return this.#signal.aborted
   }
 
-  releasePayload(): void {
-    this.#payloadHeld = false
-    if (this.#signal.aborted) this.end(this.#signal.reason)
+  /** The caller was answered. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  holdBuffers(): void {
+    this.#buffersHeld = true
+  }
+
+  releaseBuffers(): void {
+    this.#buffersHeld = false
+    if (this.isAbandoned) this.end(this.#signal.reason)
   }
 
   /** Answers the caller, once; without an error by what arrived. */

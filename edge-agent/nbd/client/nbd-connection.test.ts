@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import {
   NBD_CMD_FLUSH,
@@ -255,6 +256,52 @@ describe('NBD connection', () => {
     late?.()
     await source.read(1024, new Uint8Array(512), { signal })
     expect(abandoned.every((byte) => byte === 0)).toBe(true)
+  })
+
+  test('a read aborted while its data arrives is answered after the next piece, and nothing is written to it later', async () => {
+    const control = new AbortController()
+    let next: (() => void) | undefined
+    let last: Buffer | undefined
+    await using server = await startScriptedServer({
+      onRequest: (request, socket) => {
+        const reply = data(request, 0, Buffer.alloc(512, 9))
+        if (request.offsetBytes > 0) {
+          socket.write(Buffer.concat([last ?? Buffer.alloc(0), reply]))
+          return
+        }
+        socket.write(reply.subarray(0, 128))
+        next = () => socket.write(reply.subarray(128, 140))
+        last = reply.subarray(140)
+      },
+    })
+    await using source = await openNbdSource(server.endpoint, { signal })
+    const abandoned = new Uint8Array(512)
+    const read = source.read(0, abandoned, { signal: control.signal })
+    while (!abandoned.includes(9)) await nextTurn()
+    control.abort(new Error('enough'))
+    next?.()
+    await expect(read).rejects.toThrow('enough')
+    const settled = abandoned.slice()
+    await source.read(512, new Uint8Array(512), { signal })
+    expect(abandoned).toEqual(settled)
+    expect(abandoned[511]).toBe(0)
+  })
+
+  test('a read aborted in the middle of a reply that never goes on gives the connection up', async () => {
+    const control = new AbortController()
+    await using server = await startScriptedServer({
+      onRequest: (request, socket) => {
+        if (request.offsetBytes === 0) socket.write(data(request, 0, Buffer.alloc(512, 9)).subarray(0, 128))
+      },
+    })
+    await using source = await openNbdSource(server.endpoint, { signal })
+    const abandoned = new Uint8Array(512)
+    const read = source.read(0, abandoned, { signal: control.signal })
+    const other = source.read(512, new Uint8Array(512), { signal })
+    while (!abandoned.includes(9)) await nextTurn()
+    control.abort(new Error('enough'))
+    await expect(read).rejects.toMatchObject({ code: 'nbd.disconnected' })
+    await expect(other).rejects.toMatchObject({ code: 'nbd.disconnected' })
   })
 
   test('requests that wait for their turn are dropped when aborted', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../../block/block-endpoint.ts'
-import { NBD_CMD_DISC, NBD_CMD_FLUSH } from '../wire/nbd-constants.ts'
+import { NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_READ } from '../wire/nbd-constants.ts'
 import { protocolViolation } from '../wire/nbd-errors.ts'
 import { encodeRequest } from '../wire/requests.ts'
 import { HandshakeBuffer } from './handshake-buffer.ts'
@@ -16,6 +16,12 @@ const IN_FLIGHT_MAX = 16
 /** Callers bound their own concurrency; more than this is a mistake of theirs. */
 const WAITING_MAX = 65_536
 const CLOSE_TIMEOUT_MS = 2000
+/** A reader that went away while its data arrives waits at most so long for the next piece. */
+const ABANDONED_READ_PATIENCE_MS = 500
+/** What a connection that was given up still receives. */
+const NOWHERE = Buffer.alloc(64 * 1024)
+/** Of the handshake: its replies are short. */
+const HANDSHAKE_RECEIVE_BYTES = 16 * 1024
 /** A flush may rightly take as many times the idle timeout: it ends when all that the server held back is on the disk. */
 const FLUSH_PATIENCE = 10
 
@@ -107,13 +113,27 @@ export class NbdConnection implements AsyncDisposable {
     clearTimeout(timer)
   }
 
-  /** What the socket received. */
+  /** Where the socket receives into next. Callers' buffers are among it until their requests are answered. */
+  room(): Uint8Array {
+    return this.#failure === undefined ? this.#parser.room() : NOWHERE
+  }
+
+  /** The socket received so much into what `room` returned last. */
+  filled(lengthBytes: number): void {
+    this.#receive(() => this.#parser.filled(lengthBytes))
+  }
+
+  /** What the socket received elsewhere. @param piece only valid during the call */
   consume(piece: Buffer): void {
+    this.#receive(() => this.#parser.consume(piece))
+  }
+
+  #receive(parse: () => void): void {
     if (this.#failure !== undefined) return
     this.#idlePeriods = 0
     this.#watchdog.refresh()
     try {
-      this.#parser.consume(piece)
+      parse()
     } catch (error) {
       if (!(error instanceof PlatformError)) throw error
       this.fail(error)
@@ -158,8 +178,8 @@ export class NbdConnection implements AsyncDisposable {
     this.#socket.write(encodeRequest(request))
     const { payload } = request
     if (payload === undefined) return
-    request.holdPayload()
-    this.#socket.write(payload, () => request.releasePayload())
+    request.holdBuffers()
+    this.#socket.write(payload, () => request.releaseBuffers())
   }
 
   /** All that is sent in one turn of the event loop leaves in one system call. */
@@ -186,9 +206,19 @@ export class NbdConnection implements AsyncDisposable {
     }
   }
 
-  /** Its cookie stays taken until the server answered, so that the answer is not one to an unknown cookie. */
+  /**
+   * Its cookie stays taken until the server answered, so that the answer is not one to an unknown cookie. Where its data
+   * is just arriving, the socket writes to the caller's buffer: it is answered after the next piece, and where none
+   * comes the connection is given up, for nothing else could arrive on it either.
+   */
   #abandon(request: InFlightRequest): void {
     this.#waiting.delete(request)
+    if (request.command !== NBD_CMD_READ) return
+    setTimeout(() => {
+      if (request.isOver || this.#failure !== undefined) return
+      const message = `NBD server ${this.#name} stopped in the middle of a reply whose reader has left`
+      this.fail(new PlatformError('nbd.disconnected', message))
+    }, ABANDONED_READ_PATIENCE_MS).unref()
   }
 
   #onIdle(): void {
@@ -213,6 +243,7 @@ export async function openNbdConnection(endpoint: NbdEndpoint, options: NbdConne
   const { connectTimeoutMs = 15_000, idleTimeoutMs = 60_000 } = options
   const name = `${nameOfAddress(endpoint.address)} export "${endpoint.exportName}"`
   const handshake = new HandshakeBuffer((bytes) => socket?.write(bytes))
+  const scratch = Buffer.allocUnsafeSlow(HANDSHAKE_RECEIVE_BYTES)
   const closed = Promise.withResolvers<void>()
   let socket: Socket | undefined
   let connection: NbdConnection | undefined
@@ -224,7 +255,12 @@ export async function openNbdConnection(endpoint: NbdEndpoint, options: NbdConne
   const onAbort = (): void => handshake.fail(signal.reason)
   signal.addEventListener('abort', onAbort)
   const events = {
-    onBytes: (piece: Buffer) => (connection === undefined ? handshake.push(piece) : connection.consume(piece)),
+    nextBuffer: () => connection?.room() ?? scratch,
+    onReceived: (buffer: Uint8Array, lengthBytes: number) => {
+      if (connection === undefined) handshake.push(Buffer.from(scratch.subarray(0, lengthBytes)))
+      else if (buffer === scratch) connection.consume(scratch.subarray(0, lengthBytes))
+      else connection.filled(lengthBytes)
+    },
     onClosed: (cause?: Error) => {
       const error = new PlatformError('nbd.disconnected', `NBD server ${name} closed the connection`, { cause })
       if (connection === undefined) handshake.fail(error)

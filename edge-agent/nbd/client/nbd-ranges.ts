@@ -1,8 +1,8 @@
 import type { Extent } from '@sendense/shared/domain/extent.ts'
 import type { NbdSession } from './handshake.ts'
 
-/** Large enough to be cheap, small enough that several are under way for one large read. */
-const PAYLOAD_BYTES_MAX = 256 * 1024
+/** A run of the mover is one request: the fewer replies, the less each byte costs (docs/decisions/0009). */
+const PAYLOAD_BYTES_MAX = 1024 * 1024
 /** Of a request without payload: a multiple of 64 KiB, and small enough to be answered in time by a slow disk. */
 const RANGE_BYTES_MAX = 128 * 1024 * 1024
 

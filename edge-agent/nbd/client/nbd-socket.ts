@@ -2,18 +2,17 @@ import { connect, type Socket } from 'node:net'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 
-/** Received into, over and over; what a piece holds is consumed before the next is read. */
-const RECEIVE_BYTES = 256 * 1024
-
 export interface SocketEvents {
-  /** @param piece only valid during the call */
-  onBytes(piece: Buffer): void
+  /** Where the socket puts what it receives next, at least one byte; it writes there until it calls again. */
+  nextBuffer(): Uint8Array
+  /** The first `lengthBytes` of a buffer that `nextBuffer` returned were received. */
+  onReceived(buffer: Uint8Array, lengthBytes: number): void
   /** Once, when the connection is gone. Absent: it ended in order. */
   onClosed(cause?: Error): void
 }
 
 /**
- * A connected socket whose bytes go to `events.onBytes` without stream machinery between.
+ * A connected socket that receives straight into the buffers of `events`, without stream machinery between.
  * Rejects with `nbd.disconnected` when nobody listens, or the signal's reason.
  */
 export async function connectNbdSocket(
@@ -23,10 +22,10 @@ export async function connectNbdSocket(
 ): Promise<Socket> {
   signal.throwIfAborted()
   const callback = (lengthBytes: number, buffer: Uint8Array): boolean => {
-    events.onBytes(Buffer.from(buffer.buffer, buffer.byteOffset, lengthBytes))
+    events.onReceived(buffer, lengthBytes)
     return true
   }
-  const onread = { buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES), callback }
+  const onread = { buffer: () => events.nextBuffer(), callback }
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const socket =
     address.transport === 'unix'

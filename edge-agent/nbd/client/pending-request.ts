@@ -9,12 +9,17 @@ export interface PendingRequest {
   readonly command: NbdCommand
   readonly offsetBytes: number
   readonly lengthBytes: number
-  /** READ only: the caller's buffer. Undefined once the caller went away; what still arrives is skipped then. */
-  into: Uint8Array | undefined
+  /** READ only: the caller's buffer. Undefined once the caller was answered; what still arrives is skipped then. */
+  readonly into: Uint8Array | undefined
   /** READ with structured replies only. */
   readonly coverage: ReadCoverage | undefined
   /** BLOCK_STATUS only: what arrived, by context id. */
   readonly contexts: Map<number, readonly StatusRun[]> | undefined
   /** First error chunk of the reply. */
   failure: PlatformError | undefined
+  /** The caller went away. It is answered as soon as nobody writes to its buffers any more. */
+  readonly isAbandoned: boolean
+  /** The socket reads from or writes to the caller's buffers until `releaseBuffers`: the caller is not answered before. */
+  holdBuffers(): void
+  releaseBuffers(): void
 }

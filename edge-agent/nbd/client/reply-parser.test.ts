@@ -34,7 +34,10 @@ function makeRequests(): PendingRequest[] {
     },
     { ...base, cookie: 2, command: NBD_CMD_BLOCK_STATUS, contexts: new Map() },
     { ...base, cookie: 3, command: NBD_CMD_FLUSH },
-  ].map((request) => ({ ...request, failure: undefined }) as PendingRequest)
+  ].map((request) => {
+    const holding = { isAbandoned: false, holdBuffers: () => {}, releaseBuffers: () => {} }
+    return { ...request, ...holding, failure: undefined } as PendingRequest
+  })
 }
 
 interface Parsed {
@@ -44,7 +47,22 @@ interface Parsed {
   readonly error: unknown
 }
 
-function parse(pieces: readonly Buffer[], structuredReplies: boolean): Parsed {
+/** How bytes reach the parser: as pieces it copies from, or received in place, as much of each piece as it has room for. */
+type Feed = (parser: ReplyParser, piece: Buffer) => void
+
+const byCopy: Feed = (parser, piece) => parser.consume(piece)
+
+const inPlace: Feed = (parser, piece) => {
+  for (let at = 0; at < piece.length;) {
+    const room = parser.room()
+    const takenBytes = Math.min(room.length, piece.length - at)
+    room.set(piece.subarray(at, at + takenBytes))
+    parser.filled(takenBytes)
+    at += takenBytes
+  }
+}
+
+function parse(pieces: readonly Buffer[], structuredReplies: boolean, feed: Feed = byCopy): Parsed {
   const requests = makeRequests()
   const waiting = new Map(requests.map((request) => [request.cookie, request]))
   const done: number[] = []
@@ -55,13 +73,15 @@ function parse(pieces: readonly Buffer[], structuredReplies: boolean): Parsed {
   const parser = new ReplyParser({ structuredReplies, find: (cookie) => waiting.get(cookie), onDone })
   let error: unknown
   try {
-    for (const piece of pieces) parser.consume(piece)
+    for (const piece of pieces) feed(parser, piece)
   } catch (thrown) {
     error = thrown
   }
   const read = requests[0]?.into ?? new Uint8Array()
   return { done, read, failures: requests.map(({ failure }) => failure?.code), error }
 }
+
+const anyFeed = fc.constantFrom(byCopy, inPlace)
 
 function cutAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
   const ends = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].toSorted((a, b) => a - b)
@@ -101,18 +121,24 @@ describe('NBD reply parser', () => {
   test('hostile bytes end in nbd.protocol_violation or in replies, the same whatever pieces they come in', () => {
     const anyStream = fc.array(anyHostileReply, { maxLength: 8 }).map((replies) => Buffer.concat(replies))
     fc.assert(
-      fc.property(anyStream, fc.array(fc.nat(2000), { maxLength: 12 }), fc.boolean(), (stream, cuts, structured) => {
-        const whole = parse([stream], structured)
-        const inPieces = parse(cutAt(stream, cuts), structured)
-        expect(inPieces.done).toEqual(whole.done)
-        expect(inPieces.failures).toEqual(whole.failures)
-        expect((inPieces.error as { code?: string } | undefined)?.code).toBe(
-          (whole.error as { code?: string } | undefined)?.code,
-        )
-        expect([undefined, 'nbd.protocol_violation']).toContain((whole.error as { code?: string } | undefined)?.code)
-        const isRead = whole.done.includes(1)
-        expect(isRead ? Buffer.compare(inPieces.read, whole.read) : 0).toBe(0)
-      }),
+      fc.property(
+        anyStream,
+        fc.array(fc.nat(2000), { maxLength: 12 }),
+        fc.boolean(),
+        anyFeed,
+        (stream, cuts, structured, feed) => {
+          const whole = parse([stream], structured)
+          const inPieces = parse(cutAt(stream, cuts), structured, feed)
+          expect(inPieces.done).toEqual(whole.done)
+          expect(inPieces.failures).toEqual(whole.failures)
+          expect((inPieces.error as { code?: string } | undefined)?.code).toBe(
+            (whole.error as { code?: string } | undefined)?.code,
+          )
+          expect([undefined, 'nbd.protocol_violation']).toContain((whole.error as { code?: string } | undefined)?.code)
+          const isRead = whole.done.includes(1)
+          expect(isRead ? Buffer.compare(inPieces.read, whole.read) : 0).toBe(0)
+        },
+      ),
       { numRuns: 1000 },
     )
   })
@@ -120,22 +146,28 @@ describe('NBD reply parser', () => {
   test('a read resolves with exactly the bytes that were sent, however they are cut and ordered', () => {
     const anyCuts = fc.uniqueArray(fc.integer({ min: 1, max: READ_BYTES - 1 }), { maxLength: 8 })
     fc.assert(
-      fc.property(anyCuts, fc.infiniteStream(fc.nat(1000)), fc.array(fc.nat(2000)), (cuts, order, pieces) => {
-        const content = Buffer.from(Array.from({ length: READ_BYTES }, (_, at) => at % 251))
-        const ends = [...cuts.toSorted((a, b) => a - b), READ_BYTES]
-        const parts = ends.map((end, index) => ({ start: ends[index - 1] ?? 0, end, rank: order.next().value ?? 0 }))
-        const replies = parts
-          .toSorted((left, right) => left.rank - right.rank)
-          .map(({ start, end }) => {
-            const payload = Buffer.concat([u64(BigInt(4096 + start)), content.subarray(start, end)])
-            return chunk(1n, NBD_REPLY_TYPE_OFFSET_DATA, payload, 0)
-          })
-        const stream = Buffer.concat([...replies, chunk(1n, NBD_REPLY_TYPE_NONE, Buffer.alloc(0))])
-        const parsed = parse(cutAt(stream, pieces), true)
-        expect(parsed.error).toBeUndefined()
-        expect(parsed.done).toEqual([1])
-        expect(Buffer.compare(parsed.read, content)).toBe(0)
-      }),
+      fc.property(
+        anyCuts,
+        fc.infiniteStream(fc.nat(1000)),
+        fc.array(fc.nat(2000)),
+        anyFeed,
+        (cuts, order, pieces, feed) => {
+          const content = Buffer.from(Array.from({ length: READ_BYTES }, (_, at) => at % 251))
+          const ends = [...cuts.toSorted((a, b) => a - b), READ_BYTES]
+          const parts = ends.map((end, index) => ({ start: ends[index - 1] ?? 0, end, rank: order.next().value ?? 0 }))
+          const replies = parts
+            .toSorted((left, right) => left.rank - right.rank)
+            .map(({ start, end }) => {
+              const payload = Buffer.concat([u64(BigInt(4096 + start)), content.subarray(start, end)])
+              return chunk(1n, NBD_REPLY_TYPE_OFFSET_DATA, payload, 0)
+            })
+          const stream = Buffer.concat([...replies, chunk(1n, NBD_REPLY_TYPE_NONE, Buffer.alloc(0))])
+          const parsed = parse(cutAt(stream, pieces), true, feed)
+          expect(parsed.error).toBeUndefined()
+          expect(parsed.done).toEqual([1])
+          expect(Buffer.compare(parsed.read, content)).toBe(0)
+        },
+      ),
     )
   })
 

@@ -21,6 +21,10 @@ import { applyChunk, decodeOffset, ERROR_PAYLOAD_BYTES_MAX } from './structured-
 
 const OFFSET_BYTES = 8
 const SMALL_PAYLOAD_BYTES_MAX = 64
+/** Header and offset of one OFFSET_DATA chunk: what precedes the data of a read arrives with one system call, and no data with it. */
+const SCRATCH_BYTES = STRUCTURED_REPLY_BYTES + OFFSET_BYTES
+/** What nobody waits for any more is received into, over and over. */
+const DISCARD_BYTES = 64 * 1024
 
 export interface ReplyParserOptions {
   readonly structuredReplies: boolean
@@ -35,11 +39,14 @@ type State = 'header' | 'payload' | 'data'
 
 /**
  * Takes the bytes of a connection in transmission, in pieces of any size, and completes the requests they answer.
- * A plain state machine: nothing is allocated or awaited for a piece, and the data of reads is copied once.
+ * A plain state machine: nothing is allocated or awaited for a piece. Who receives into what `room` returns has the
+ * data of reads where their callers want it without a copy; who has a piece already gives it to `consume`.
  */
 export class ReplyParser {
   readonly #options: ReplyParserOptions
   readonly #header = Buffer.alloc(STRUCTURED_REPLY_BYTES)
+  readonly #scratch = Buffer.alloc(SCRATCH_BYTES)
+  #discard: Buffer | undefined
   #state: State = 'header'
   /** Bytes gathered of the present header or payload, and how many it has. */
   #gatheredBytes = 0
@@ -55,6 +62,27 @@ export class ReplyParser {
     this.#options = options
   }
 
+  /** Where the next bytes of the connection go, at least one; valid until the next call of this object. */
+  room(): Uint8Array {
+    if (this.#state === 'header') return this.#scratch
+    if (this.#state === 'payload') return this.#payload.subarray(this.#gatheredBytes)
+    const request = this.#expectRequest()
+    if (request.isAbandoned) request.releaseBuffers()
+    if (request.into !== undefined) return request.into.subarray(this.#dataAt, this.#dataAt + this.#dataLeftBytes)
+    this.#discard ??= Buffer.allocUnsafeSlow(DISCARD_BYTES)
+    return this.#discard.subarray(0, this.#dataLeftBytes)
+  }
+
+  /**
+   * The first `lengthBytes` of what `room` returned last were received.
+   * @throws PlatformError `nbd.protocol_violation`; the parser is of no more use then
+   */
+  filled(lengthBytes: number): void {
+    if (this.#state === 'header') this.consume(this.#scratch.subarray(0, lengthBytes))
+    else if (this.#state === 'payload') this.#payloadGrew(lengthBytes)
+    else this.#dataGrew(lengthBytes)
+  }
+
   /**
    * @param piece only valid during the call
    * @throws PlatformError `nbd.protocol_violation`; the parser is of no more use then
@@ -62,30 +90,38 @@ export class ReplyParser {
   consume(piece: Buffer): void {
     let at = 0
     while (at < piece.length) {
-      if (this.#state === 'data') at += this.#takeData(piece, at)
-      else at += this.#gather(piece, at)
+      if (this.#state === 'header') {
+        at += this.#gatherHeader(piece, at)
+        continue
+      }
+      const room = this.room()
+      const takenBytes = Math.min(piece.length - at, room.length)
+      room.set(piece.subarray(at, at + takenBytes))
+      this.filled(takenBytes)
+      at += takenBytes
     }
   }
 
-  #takeData(piece: Buffer, at: number): number {
-    const takenBytes = Math.min(piece.length - at, this.#dataLeftBytes)
-    const request = this.#expectRequest()
-    if (request.into !== undefined) request.into.set(piece.subarray(at, at + takenBytes), this.#dataAt)
-    this.#dataAt += takenBytes
-    this.#dataLeftBytes -= takenBytes
-    if (this.#dataLeftBytes === 0) this.#endOfReply()
-    return takenBytes
+  #dataGrew(lengthBytes: number): void {
+    this.#dataAt += lengthBytes
+    this.#dataLeftBytes -= lengthBytes
+    if (this.#dataLeftBytes > 0) return
+    this.#expectRequest().releaseBuffers()
+    this.#endOfReply()
   }
 
-  /** Moves bytes into the header or payload buffer and goes on when it is whole. */
-  #gather(piece: Buffer, at: number): number {
-    const into = this.#state === 'header' ? this.#header : this.#payload
+  #payloadGrew(lengthBytes: number): void {
+    this.#gatheredBytes += lengthBytes
+    if (this.#gatheredBytes === this.#neededBytes) this.#endOfPayload()
+  }
+
+  /** Moves bytes into the header and goes on when it is whole. */
+  #gatherHeader(piece: Buffer, at: number): number {
     const takenBytes = Math.min(piece.length - at, this.#neededBytes - this.#gatheredBytes)
-    piece.copy(into, this.#gatheredBytes, at, at + takenBytes)
+    piece.copy(this.#header, this.#gatheredBytes, at, at + takenBytes)
     this.#gatheredBytes += takenBytes
     if (this.#gatheredBytes < this.#neededBytes) return takenBytes
-    if (this.#state === 'payload') this.#endOfPayload()
-    else if (this.#neededBytes > 4) this.#endOfHeader()
+    if (this.#neededBytes > 4) this.#endOfHeader()
     else this.#neededBytes = replyHeaderBytes(this.#header.readUInt32BE(0), this.#options.structuredReplies)
     return takenBytes
   }
@@ -155,6 +191,7 @@ export class ReplyParser {
     this.#state = 'data'
     this.#dataAt = at
     this.#dataLeftBytes = lengthBytes
+    this.#expectRequest().holdBuffers()
   }
 
   /** Of one simple reply or one chunk. */
