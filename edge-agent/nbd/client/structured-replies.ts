@@ -11,6 +11,7 @@ import {
 } from '../wire/nbd-constants.ts'
 import { protocolViolation, replyError } from '../wire/nbd-errors.ts'
 import { nameOfCommand } from '../wire/requests.ts'
+import { readU64 } from '../wire/u64.ts'
 import type { PendingRequest } from './pending-request.ts'
 
 /** Error number (u32), length of the text (u16), at most 64 KiB of text, an offset (u64). */
@@ -47,7 +48,7 @@ function applyHole(request: PendingRequest, payload: Buffer): void {
     throw protocolViolation(`a hole answers a ${nameOfCommand(request.command)}`)
   }
   if (payload.length !== 12) throw protocolViolation(`a hole chunk of ${payload.length} bytes`)
-  const start = decodeOffset(payload, 0) - request.offsetBytes
+  const start = readU64(payload, 0) - request.offsetBytes
   const end = start + payload.readUInt32BE(8)
   request.coverage.add(start, end)
   request.into?.fill(0, start, end)
@@ -71,11 +72,9 @@ function decodeError(request: PendingRequest, type: number, payload: Buffer): Pl
   if (errorNumber === 0) throw protocolViolation('an error chunk without an error')
   if (payload.length < 6 + textBytes + tailBytes) throw protocolViolation('an error chunk shorter than its text')
   const text = payload.toString('utf8', 6, 6 + Math.min(textBytes, 500))
-  const offsetBytes = tailBytes === 0 ? request.offsetBytes : decodeOffset(payload, 6 + textBytes)
+  const offsetBytes = tailBytes === 0 ? request.offsetBytes : readU64(payload, 6 + textBytes)
   return replyError(errorNumber, nameOfCommand(request.command), offsetBytes, text)
 }
 
-/** A u64 as a number: not exact beyond 2^53, where no disk reaches, and refused there by every range check. */
-export function decodeOffset(payload: Buffer, at: number): number {
-  return payload.readUInt32BE(at) * 2 ** 32 + payload.readUInt32BE(at + 4)
-}
+/** Under the name the reply parser knows. */
+export { readU64 as decodeOffset }

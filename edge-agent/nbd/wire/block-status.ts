@@ -2,10 +2,12 @@ import type { Extent } from '@sendense/shared/domain/extent.ts'
 import type { BlockExtent } from '../../block/block-source.ts'
 import { NBD_STATE_ZERO, QEMU_STATE_DIRTY } from './nbd-constants.ts'
 import { protocolViolation } from './nbd-errors.ts'
+import { readU64, writeU64 } from './u64.ts'
 
 const DESCRIPTOR_BYTES = 8
-/** A payload longer than this is refused: two million descriptors. */
-export const BLOCK_STATUS_BYTES_MAX = 4 + 2 ** 21 * DESCRIPTOR_BYTES
+const EXTENDED_DESCRIPTOR_BYTES = 16
+/** A payload longer than this is refused: two million descriptors, or one million extended ones. */
+export const BLOCK_STATUS_BYTES_MAX = 8 + 2 ** 20 * EXTENDED_DESCRIPTOR_BYTES
 
 /** A run of one context: `flags` hold for `lengthBytes` from where the run before it ended. */
 export interface StatusRun {
@@ -35,6 +37,54 @@ export function decodeBlockStatus(payload: Buffer): ContextStatus {
     runs.push({ lengthBytes, flags: payload.readUInt32BE(at + 4) })
   }
   return { contextId: payload.readUInt32BE(0), runs }
+}
+
+/**
+ * Decodes one NBD_REPLY_TYPE_BLOCK_STATUS_EXT payload: context id (u32), count (u32), then so many descriptors of length
+ * (u64, bytes) and flags (u64). Else as `decodeBlockStatus`.
+ * @throws PlatformError `nbd.protocol_violation` also when the count is another or a flag beyond bit 31 is set, which no
+ *   context has that we ask for
+ */
+export function decodeExtendedBlockStatus(payload: Buffer): ContextStatus {
+  const bytes = payload.length - 8
+  if (bytes < EXTENDED_DESCRIPTOR_BYTES || bytes % EXTENDED_DESCRIPTOR_BYTES !== 0) {
+    throw protocolViolation(`extended block status of ${payload.length} bytes`)
+  }
+  const count = payload.readUInt32BE(4)
+  if (count * EXTENDED_DESCRIPTOR_BYTES !== bytes) {
+    throw protocolViolation(`extended block status of ${bytes} bytes for ${count} descriptors`)
+  }
+  const runs: StatusRun[] = []
+  for (let at = 8; at < payload.length; at += EXTENDED_DESCRIPTOR_BYTES) {
+    const lengthBytes = readU64(payload, at)
+    if (lengthBytes === 0) throw protocolViolation('a block status descriptor of no bytes')
+    if (payload.readUInt32BE(at + 8) !== 0) throw protocolViolation('a block status flag beyond bit 31')
+    runs.push({ lengthBytes, flags: payload.readUInt32BE(at + 12) })
+  }
+  return { contextId: payload.readUInt32BE(0), runs }
+}
+
+/** The inverse of `decodeBlockStatus`. Lengths are below 2^32. */
+export function encodeBlockStatus({ contextId, runs }: ContextStatus): Buffer {
+  const payload = Buffer.allocUnsafe(4 + runs.length * DESCRIPTOR_BYTES)
+  payload.writeUInt32BE(contextId, 0)
+  for (const [index, { lengthBytes, flags }] of runs.entries()) {
+    payload.writeUInt32BE(lengthBytes, 4 + index * DESCRIPTOR_BYTES)
+    payload.writeUInt32BE(flags, 8 + index * DESCRIPTOR_BYTES)
+  }
+  return payload
+}
+
+/** The inverse of `decodeExtendedBlockStatus`. */
+export function encodeExtendedBlockStatus({ contextId, runs }: ContextStatus): Buffer {
+  const payload = Buffer.allocUnsafe(8 + runs.length * EXTENDED_DESCRIPTOR_BYTES)
+  payload.writeUInt32BE(contextId, 0)
+  payload.writeUInt32BE(runs.length, 4)
+  for (const [index, { lengthBytes, flags }] of runs.entries()) {
+    writeU64(payload, lengthBytes, 8 + index * EXTENDED_DESCRIPTOR_BYTES)
+    writeU64(payload, flags, 16 + index * EXTENDED_DESCRIPTOR_BYTES)
+  }
+  return payload
 }
 
 /**

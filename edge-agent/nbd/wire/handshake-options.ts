@@ -1,8 +1,13 @@
+import { isUtf8 } from 'node:buffer'
 import {
   IHAVEOPT,
   NBD_INFO_BLOCK_SIZE,
+  NBD_INFO_DESCRIPTION,
   NBD_INFO_EXPORT,
+  NBD_INFO_NAME,
   NBD_OPT_GO,
+  type NBD_OPT_INFO,
+  type NBD_OPT_LIST_META_CONTEXT,
   NBD_OPT_SET_META_CONTEXT,
   NBD_REP_MAGIC,
   NBD_STRING_BYTES_MAX,
@@ -25,18 +30,35 @@ export function encodeOption(option: number, data: Buffer = Buffer.alloc(0)): Bu
 
 /** NBD_OPT_GO for an export; asks for its block sizes, which also says that we keep to them. */
 export function encodeGo(exportName: string): Buffer {
-  const infos = Buffer.alloc(4)
-  infos.writeUInt16BE(1, 0)
-  infos.writeUInt16BE(NBD_INFO_BLOCK_SIZE, 2)
-  return encodeOption(NBD_OPT_GO, Buffer.concat([encodeString(exportName), infos]))
+  return encodeInfoOption(NBD_OPT_GO, exportName, [NBD_INFO_BLOCK_SIZE])
 }
 
-/** NBD_OPT_SET_META_CONTEXT: export name, count (u32), then the names of the contexts. */
-export function encodeSetMetaContext(exportName: string, contexts: readonly string[]): Buffer {
+/** Export name, count (u16), then the kinds of information asked for (u16 each), none of them twice. */
+export function encodeInfoOption(
+  option: typeof NBD_OPT_GO | typeof NBD_OPT_INFO,
+  exportName: string,
+  kinds: readonly number[],
+): Buffer {
+  const infos = Buffer.alloc(2 + 2 * kinds.length)
+  infos.writeUInt16BE(kinds.length, 0)
+  for (const [index, kind] of kinds.entries()) infos.writeUInt16BE(kind, 2 + 2 * index)
+  return encodeOption(option, Buffer.concat([encodeString(exportName), infos]))
+}
+
+/** Export name, count (u32), then the queries: names of contexts, to LIST also `base:` and alike. None lists all. */
+export function encodeMetaContextOption(
+  option: typeof NBD_OPT_SET_META_CONTEXT | typeof NBD_OPT_LIST_META_CONTEXT,
+  exportName: string,
+  queries: readonly string[],
+): Buffer {
   const count = Buffer.alloc(4)
-  count.writeUInt32BE(contexts.length, 0)
-  const data = [encodeString(exportName), count, ...contexts.map(encodeString)]
-  return encodeOption(NBD_OPT_SET_META_CONTEXT, Buffer.concat(data))
+  count.writeUInt32BE(queries.length, 0)
+  return encodeOption(option, Buffer.concat([encodeString(exportName), count, ...queries.map(encodeString)]))
+}
+
+/** NBD_OPT_SET_META_CONTEXT for the names given. */
+export function encodeSetMetaContext(exportName: string, contexts: readonly string[]): Buffer {
+  return encodeMetaContextOption(NBD_OPT_SET_META_CONTEXT, exportName, contexts)
 }
 
 function encodeString(text: string): Buffer {
@@ -82,6 +104,7 @@ export interface BlockSizes {
 export type NbdInfo =
   | ({ readonly kind: 'export' } & ExportInfo)
   | ({ readonly kind: 'block-size' } & BlockSizes)
+  | { readonly kind: 'name' | 'description'; readonly text: string }
   | { readonly kind: 'other' }
 
 /**
@@ -93,6 +116,8 @@ export function decodeInfo(payload: Buffer): NbdInfo {
   const type = payload.readUInt16BE(0)
   if (type === NBD_INFO_EXPORT) return decodeExportInfo(payload)
   if (type === NBD_INFO_BLOCK_SIZE) return decodeBlockSizes(payload)
+  if (type === NBD_INFO_NAME) return { kind: 'name', text: decodeString(payload.subarray(2)) }
+  if (type === NBD_INFO_DESCRIPTION) return { kind: 'description', text: decodeString(payload.subarray(2)) }
   return { kind: 'other' }
 }
 
@@ -118,11 +143,38 @@ function decodeBlockSizes(payload: Buffer): NbdInfo {
 
 /**
  * Decodes one NBD_REP_META_CONTEXT payload: id (u32), then the context's name.
- * @throws PlatformError `nbd.protocol_violation` on a missing or overlong name
+ * @throws PlatformError `nbd.protocol_violation` when the name is missing or no string
  */
 export function decodeMetaContext(payload: Buffer): { readonly id: number; readonly name: string } {
-  if (payload.length <= 4 || payload.length > 4 + NBD_STRING_BYTES_MAX) {
-    throw protocolViolation(`meta context of ${payload.length} bytes`)
-  }
-  return { id: payload.readUInt32BE(0), name: payload.toString('utf8', 4) }
+  if (payload.length <= 4) throw protocolViolation(`meta context of ${payload.length} bytes`)
+  return { id: payload.readUInt32BE(0), name: decodeString(payload.subarray(4)) }
+}
+
+export interface ListedExport {
+  readonly exportName: string
+  /** For people; often empty. */
+  readonly description: string
+}
+
+/**
+ * Decodes one NBD_REP_SERVER payload: length of the name (u32), the name, then a description to the end.
+ * @throws PlatformError `nbd.protocol_violation` when the name is longer than the payload or a string than 4096 bytes
+ */
+export function decodeListedExport(payload: Buffer): ListedExport {
+  if (payload.length < 4) throw protocolViolation(`a listed export of ${payload.length} bytes`)
+  const nameBytes = payload.readUInt32BE(0)
+  if (nameBytes > payload.length - 4) throw protocolViolation(`a listed export with a name of ${nameBytes} bytes`)
+  const exportName = decodeString(payload.subarray(4, 4 + nameBytes))
+  return { exportName, description: decodeString(payload.subarray(4 + nameBytes)) }
+}
+
+/**
+ * Text as the protocol has it: UTF-8 of at most 4096 bytes, without NUL (NBD proto.md, "Conventions").
+ * @throws PlatformError `nbd.protocol_violation` on anything else
+ */
+export function decodeString(bytes: Buffer): string {
+  if (bytes.length > NBD_STRING_BYTES_MAX) throw protocolViolation(`a string of ${bytes.length} bytes`)
+  if (bytes.includes(0)) throw protocolViolation('a string with a NUL')
+  if (!isUtf8(bytes)) throw protocolViolation('a string that is not UTF-8')
+  return bytes.toString('utf8')
 }
