@@ -21,7 +21,7 @@ const AGENT_LEVELS: readonly (readonly string[])[] = [
   ['catalog'],
   ['platforms', 'applications', 'repository', 'volumes'],
   ['mover'],
-  ['object-store', 'nbd', 'qemu'],
+  ['object-store', 'nbd', 'qemu', 'tunnel'],
   ['block'],
 ]
 
