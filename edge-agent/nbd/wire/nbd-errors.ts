@@ -32,6 +32,11 @@ export function protocolViolation(message: string, details: ErrorDetails = {}): 
   return new PlatformError('nbd.protocol_violation', `NBD server broke the protocol: ${message}`, { details })
 }
 
+/** The same of a client: what it sent cannot be answered, or not in order. */
+export function clientViolation(message: string, details: ErrorDetails = {}): PlatformError {
+  return new PlatformError('nbd.protocol_violation', `NBD client broke the protocol: ${message}`, { details })
+}
+
 /**
  * The error a reply carries as a PlatformError with `details.offsetBytes` and `details.nbdError`.
  * @param text what the server said of it; may be empty
