@@ -1,7 +1,7 @@
 import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { createLogger } from '@sendense/shared/runtime/logger.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import { expect, test } from 'vitest'
-import { untilAborted } from '../qemu/until-aborted.ts'
 import { createMemoryRepositoryStore, openMemoryRepository } from '../repository/memory/memory-repository.ts'
 import { RepositoryRegistry } from './repository-registry.ts'
 

@@ -2,9 +2,9 @@ import type { RepositoryReport } from '@sendense/shared/contracts/inventory.ts'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { RepositoryRecord } from '../catalog/repository-store.ts'
-import { untilAborted } from '../qemu/until-aborted.ts'
 import type { Repository } from '../repository/repository.ts'
 
 /** A configured repository; its storage may be away when the agent starts, so it is opened when first needed. */

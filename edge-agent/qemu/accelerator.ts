@@ -3,9 +3,9 @@ import { constants } from 'node:fs'
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import { PROBE_EXIT_CODE, PROBE_EXIT_PORT, probeDisk } from './probe-boot-sector.ts'
-import { untilAborted } from './until-aborted.ts'
 
 export const accelerators = ['kvm', 'tcg'] as const
 export type Accelerator = (typeof accelerators)[number]

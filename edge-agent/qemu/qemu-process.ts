@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../block/block-source.ts'
-import { untilAborted } from './until-aborted.ts'
 
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 30_000

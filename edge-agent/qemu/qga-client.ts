@@ -1,10 +1,11 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
 import { JsonLineSocket } from './json-line-socket.ts'
-import { untilAborted, withDeadline } from './until-aborted.ts'
+import { withDeadline } from './with-deadline.ts'
 
 const COMMAND_TIMEOUT_MS = 10_000
 const EXEC_POLL_MS = 50

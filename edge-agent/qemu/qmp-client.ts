@@ -2,7 +2,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
 import { JsonLineSocket } from './json-line-socket.ts'
-import { withDeadline } from './until-aborted.ts'
+import { withDeadline } from './with-deadline.ts'
 
 const COMMAND_TIMEOUT_MS = 30_000
 const IN_FLIGHT_MAX = 64

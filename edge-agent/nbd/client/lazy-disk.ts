@@ -1,5 +1,6 @@
 import type { ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 
 /** Opens a disk once, at its first use; a failed attempt is made again by the next use. */
@@ -23,14 +24,7 @@ export class LazyDisk<T extends AsyncDisposable & { readonly sizeBytes: number }
     signal.throwIfAborted()
     if (this.#isClosed) throw new PlatformError('nbd.disconnected', 'the disk was closed')
     this.#opened ??= this.#openOnce()
-    const aborted = Promise.withResolvers<never>()
-    const onAbort = (): void => aborted.reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    try {
-      return await Promise.race([this.#opened, aborted.promise])
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
+    return await untilAborted(this.#opened, signal)
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,6 @@
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import { QmpClient } from '../../qemu/qmp-client.ts'
-import { untilAborted } from '../../qemu/until-aborted.ts'
 import type { KvmVm } from './kvm-host.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
