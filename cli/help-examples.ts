@@ -59,7 +59,11 @@ instant of the restore point; it is booted and seen to come up unless --no-start
 Examples:
   $ sendense restore latest --vm web-1 --name web-1-copy --wait
   $ sendense restore 0196f3f0-5f7a-7c1e-9d4e-2f6f1d1c0b7a --name web-1-copy --no-start`,
-  'verify': `Examples:
+  'verify': `Every chunk is read back and compared with the hash taken from the source. Nothing is
+changed. Instead of an id, "latest" with --vm means the newest restore point of that VM.
+
+Examples:
+  $ sendense verify latest --vm web-1 --wait
   $ sendense verify 0196f3f0-5f7a-7c1e-9d4e-2f6f1d1c0b7a --wait`,
   'cancel': `Examples:
   $ sendense cancel 0196f3f0-5f7a-7c1e-9d4e-2f6f1d1c0b7a`,

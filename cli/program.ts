@@ -128,7 +128,9 @@ function addJobCommands(add: Add, context: CliContext): void {
     .option(...wait)
   add('verify <restore-point>', 'read a restore point back and check every byte', (command, point) =>
     verify(context, command, point),
-  ).option(...wait)
+  )
+    .option('--vm <vm>', 'with "latest": take the newest restore point of this VM')
+    .option(...wait)
   add('cancel <job>', 'cancel a job', (command, job) => cancel(context, command, job))
   add('watch [job]', 'show what happens as it happens: one job until it ends, or everything', (command, job) =>
     watch(context, command, job === '' ? undefined : job),

@@ -27,7 +27,7 @@ const RestoreOptions = z.object({
   start: z.boolean(),
   wait: z.boolean().default(false),
 })
-const VerifyOptions = z.object({ wait: z.boolean().default(false) })
+const VerifyOptions = z.object({ vm: z.string().optional(), wait: z.boolean().default(false) })
 
 export async function backUp(context: CliContext, command: Command, vmName: string): CommandOutcome {
   const { full, quiesce, wait } = BackupOptions.parse(command.opts())
@@ -55,9 +55,9 @@ export async function restore(context: CliContext, command: Command, point: stri
 }
 
 export async function verify(context: CliContext, command: Command, point: string): CommandOutcome {
-  const { wait } = VerifyOptions.parse(command.opts())
+  const { vm, wait } = VerifyOptions.parse(command.opts())
   await using run = await openRun(context, command)
-  const restorePointId = parseId(point, 'restore point')
+  const restorePointId = await chooseRestorePoint(run, point, vm)
   const job = await run.api.job.startVerify.mutate({ restorePointId, idempotencyKey: randomUUID() })
   return await finish(run, job, wait)
 }

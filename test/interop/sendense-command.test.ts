@@ -199,6 +199,8 @@ describe('what is there', () => {
     expect((await run(['restore', 'latest', '--vm', 'web-1', '--name', 'copy'])).exitCode).toBe(4)
     expect((await run(['restore', randomUUID(), '--name', '../copy'])).exitCode).toBe(2)
     expect((await run(['verify', randomUUID()])).exitCode).toBe(4)
+    expect((await run(['verify', 'latest'])).exitCode).toBe(2)
+    expect((await run(['verify', 'latest', '--vm', 'web-1'])).exitCode).toBe(4)
   })
 })
 
@@ -240,6 +242,14 @@ describe('a job', () => {
     expect(end.stdout).toContain('backup of web-1: succeeded')
     expect(end.stdout).toContain('disk0: full: First backup of this disk')
     expect(await json(z.array(JobView), 'jobs', '--vm', 'web-1', '--limit', '1')).toMatchObject([{ jobId, result }])
+
+    const older = { ...sealed, restorePointId: randomUUID(), takenAt: '2026-01-01T00:00:00.000Z' }
+    await report({ type: 'restore-point-sealed', restorePoint: older })
+    const both = async () => (await json(z.array(z.unknown()), 'restore-points', '--vm', 'web-1')).length === 2
+    await waitUntil('the older point', both, limits)
+    const verifying = await json(JobView, 'verify', 'latest', '--vm', 'web-1')
+    expect(verifying).toMatchObject({ kind: 'verify', vmId: vm.vmId, restorePointId })
+    await reportJob(verifying.jobId, 1, { kind: 'verify', state: 'cancelled', startedAt: now(), endedAt: now() })
   })
 
   test('that fails ends the watching with 1, and says why', async () => {
