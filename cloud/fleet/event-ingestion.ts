@@ -4,7 +4,7 @@ import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform
 import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
-import { eq, sql } from 'drizzle-orm'
+import { eq } from 'drizzle-orm'
 import { z } from 'zod'
 import type { Database, SystemTransaction } from '../db/database.ts'
 import { databaseErrorCode } from '../db/resilient-pool.ts'
@@ -69,14 +69,8 @@ export async function ingestEvents(
       }
       // Only what is new says that the agent is there: an old batch may come from anyone who kept it.
       if (sequence === mark) return { sequence, liveEvents }
-      await tx
-        .update(agent)
-        .set({
-          eventHighMark: sequence,
-          lastSeenAt: options.now,
-          bootEpoch: sql`greatest(${agent.bootEpoch}, ${batch.bootEpoch})`,
-        })
-        .where(eq(agent.id, known.agentId))
+      const seen = { eventHighMark: sequence, lastSeenAt: options.now }
+      await tx.update(agent).set(seen).where(eq(agent.id, known.agentId))
       return { sequence, liveEvents }
     },
     { within: tenantOf(known) },

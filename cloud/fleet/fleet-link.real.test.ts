@@ -13,6 +13,7 @@ import {
   createTestIdentity,
   enrolmentRequestOf,
   enrolOverHttp,
+  syncOf,
   type TestAgent,
 } from '../testing/test-agent.ts'
 import { startTestCloud, type TestCloud } from '../testing/test-cloud.ts'
@@ -288,6 +289,38 @@ describe('messages of agents', () => {
       tx.select().from(agentEvent).where(eq(agentEvent.agentId, answer.agentId)),
     )
     expect(new Set(own.map((row) => row.sequence))).toEqual(new Set([1, 2]))
+  })
+
+  test('a sync that was kept and sent again does not bring its agent back to life', async () => {
+    const { connected, answer, machine } = await joinedAgent()
+    await using agentThere = connected
+    const { agentId } = answer
+    await startBackup(machine.vmId)
+    const order = await agentThere.waitFor(isCommand)
+    const kept = { ...syncOf(agentId), agentVersion: '0.0.9' }
+    await agentThere.send(kept)
+    await agentThere.send({ ...syncOf(agentId), agentVersion: '0.2.0', lastCommandSequence: order.sequence })
+    const answers = () => agentThere.received.filter((message) => isSyncAnswer(message))
+    await expect.poll(() => answers().length).toBe(3)
+    const { database } = cloud.postgres
+    const longAgo = new Date('2026-01-01T00:00:00.000Z')
+    const rowOf = async () =>
+      (await database.withSystem('test', (tx) => tx.select().from(agent).where(eq(agent.id, agentId))))[0]
+    await database.withSystem('test', (tx) =>
+      tx.update(agent).set({ lastSeenAt: longAgo }).where(eq(agent.id, agentId)),
+    )
+    agentThere.received.length = 0
+    await agentThere.send(kept)
+    expect((await agentThere.waitFor(isSyncAnswer)).requestClock).toBe(kept.clock)
+    expect(await rowOf()).toMatchObject({
+      lastSeenAt: longAgo,
+      agentVersion: '0.2.0',
+      commandSequenceHeld: order.sequence,
+    })
+    // Messages of one agent are taken in order: had the order been sent once more, it would be before this.
+    await agentThere.sync(order.sequence)
+    await expect.poll(() => answers().length).toBe(2)
+    expect(commandsOf(agentThere)).toEqual([])
   })
 
   test('a revoked agent is not listened to', async () => {

@@ -186,8 +186,14 @@ async function takeSync(
   known: KnownAgent,
   request: MessageOf<'sync'>,
 ): Promise<void> {
-  const { answer, liveEvents } = await answerSync(options.database, known, request, options.now())
+  const { answer, isNew, liveEvents } = await answerSync(options.database, known, request, options.now())
   await send(options, connection, answer)
+  if (!isNew) {
+    const { bootEpoch, syncSequence } = request
+    const fields = { agentId: known.agentId, bootEpoch, syncSequence, newestSync: answer.newestSync }
+    options.logger.warn(fields, 'an old sync of an agent came again and had no effect')
+    return
+  }
   for (const event of liveEvents) options.live.publish(known, event)
   options.live.publish(known, { type: 'agent-changed', agentId: known.agentId })
   await options.publisher.publishAfter(known, request.lastCommandSequence, (topic, payload) =>

@@ -125,13 +125,17 @@ export async function connectTestAgent(
   }
 }
 
-/** Of an agent that has nothing yet. */
+let syncs = 0
+
+/** Of an agent that has nothing yet; newer than every one before it. */
 export function syncOf(agentId: string): SyncRequest {
+  syncs += 1
   return {
     kind: 'sync',
     version: 1,
     agentId,
     bootEpoch: 1,
+    syncSequence: syncs,
     agentVersion: '0.1.0',
     protocol: { min: 1, max: 1 },
     capabilities: [],

@@ -169,6 +169,23 @@ test('a catalogue that is younger than the cloud numbers on from what the cloud 
   expect(fleet.events).toEqual([{ sequence: 5001, event }])
 })
 
+test('a catalogue that was lost or set back begins a boot epoch behind what the cloud knows, and is in sync then', async () => {
+  fleet.newestSync = { bootEpoch: 9, syncSequence: 3 }
+  const event = anEvent()
+  await append(event)
+  startLink(9)
+  await untilSent()
+  const numbers = fleet.syncs.map(({ bootEpoch, syncSequence }) => ({ bootEpoch, syncSequence }))
+  expect(numbers.slice(0, 2)).toEqual([
+    { bootEpoch: 9, syncSequence: 1 },
+    { bootEpoch: 10, syncSequence: 1 },
+  ])
+  expect(fleet.batches.map((batch) => batch.bootEpoch)).toEqual([10])
+  expect(await catalogue.transaction(async (tx) => await tx.settings.getNumber('boot-epoch'), { signal })).toBe(10)
+  await fleet.send(fleet.order({ type: 'refresh-inventory' }))
+  await fleet.until('the command', () => commands === 1)
+})
+
 test('also where it has numbered past what the cloud has: nothing is taken for acknowledged unsent', async () => {
   fleet.highMark = 3
   const events = [anEvent(), anEvent(), anEvent(), anEvent()]

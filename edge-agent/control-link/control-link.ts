@@ -6,6 +6,7 @@ import { type BrokerSession, openBrokerSession } from './broker-session.ts'
 import { CommandReceiver } from './command-receiver.ts'
 import { type ControlLinkOptions, Conversation } from './conversation.ts'
 import { CorrectedClock } from './corrected-clock.ts'
+import { SyncNumbers } from './sync-numbers.ts'
 
 const RECONNECT_BASE_MS = 1000
 const RECONNECT_CAP_MS = 5 * 60_000
@@ -21,11 +22,13 @@ export class ControlLink {
   readonly #corrected: CorrectedClock
   readonly #alerts: AlertBook
   readonly #receiver: CommandReceiver
+  readonly #syncs: SyncNumbers
 
   constructor(options: ControlLinkOptions) {
-    const { catalogue, enrolment, clock, logger, newId, onCommand } = options
+    const { catalogue, enrolment, bootEpoch, clock, logger, newId, onCommand } = options
     this.#options = options
     this.#corrected = new CorrectedClock(clock)
+    this.#syncs = new SyncNumbers(catalogue, bootEpoch)
     this.#alerts = new AlertBook({ catalogue, clock, logger, newId })
     this.#receiver = new CommandReceiver({
       catalogue,
@@ -62,6 +65,7 @@ export class ControlLink {
       corrected: this.#corrected,
       receiver: this.#receiver,
       alerts: this.#alerts,
+      syncs: this.#syncs,
     })
     await using session = await this.#open(url, conversation, signal)
     logger.info({ url }, 'connected to the broker')

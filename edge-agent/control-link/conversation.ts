@@ -19,6 +19,7 @@ import type { ProgressBoard } from './progress-board.ts'
 import { capabilities, PROTOCOL_VERSION } from './protocol-version.ts'
 import { followCloud } from './sent-mark.ts'
 import { readSyncFacts } from './sync-facts.ts'
+import type { SyncNumbers } from './sync-numbers.ts'
 
 /** Also the heartbeat: the cloud calls an agent stale that it has not heard of for two minutes. */
 const SYNC_EVERY_MS = 60_000
@@ -30,6 +31,7 @@ export interface ControlLinkOptions {
   readonly catalogue: Catalogue
   readonly identity: AgentIdentity
   readonly enrolment: EnrolmentAnswer
+  /** As the catalogue counted this start of the process. */
   readonly bootEpoch: number
   readonly agentVersion: string
   readonly progress: ProgressBoard
@@ -44,6 +46,7 @@ export interface ConversationParts {
   readonly corrected: CorrectedClock
   readonly receiver: CommandReceiver
   readonly alerts: AlertBook
+  readonly syncs: SyncNumbers
 }
 
 /** What is said over one session: hello, sync, events, progress, and what the cloud says. */
@@ -62,7 +65,8 @@ export class Conversation {
   }
 
   presence(state: 'online' | 'offline'): string {
-    const { bootEpoch, clock } = this.#options
+    const { clock } = this.#options
+    const { bootEpoch } = this.#parts.syncs
     return JSON.stringify({ state, bootEpoch, at: clock.now().toISOString() })
   }
 
@@ -130,6 +134,12 @@ export class Conversation {
   async #takeAnswer(answer: SyncAnswer, signal: AbortSignal): Promise<void> {
     const { catalogue, logger } = this.#options
     if (!this.#parts.corrected.endRequest(answer)) return
+    if (await this.#parts.syncs.follow(answer.newestSync, { signal })) {
+      logger.warn({ newestSync: answer.newestSync }, 'the cloud has syncs this catalogue never sent')
+      this.#requestSync()
+      this.#answers.emit('answer')
+      return
+    }
     const young = await followCloud(catalogue, answer.eventSequence, { signal })
     if (young) logger.warn({ eventSequence: answer.eventSequence }, 'the cloud has events this catalogue never sent')
     this.#parts.receiver.noteSynced(answer.nextCommandSequence)
@@ -141,7 +151,8 @@ export class Conversation {
   }
 
   #openPublisher(acknowledged: number): void {
-    const { catalogue, enrolment, bootEpoch, clock, logger } = this.#options
+    const { catalogue, enrolment, clock, logger } = this.#options
+    const { bootEpoch } = this.#parts.syncs
     const send = async (batch: AgentMessage): Promise<void> => {
       await this.#session?.publish(topics.events(enrolment.agentId), this.#sign(batch), { qos: 1 })
     }
@@ -187,13 +198,13 @@ export class Conversation {
   }
 
   async #buildSync(signal: AbortSignal): Promise<SyncRequest> {
-    const { catalogue, enrolment, bootEpoch, agentVersion } = this.#options
+    const { catalogue, enrolment, agentVersion } = this.#options
     const facts = await readSyncFacts(catalogue, { signal })
     return {
       kind: 'sync',
       version: 1,
       agentId: enrolment.agentId,
-      bootEpoch,
+      ...this.#parts.syncs.next(),
       agentVersion,
       protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
       capabilities: [...capabilities],

@@ -10,7 +10,13 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as x509 from '@peculiar/x509'
 import type { AgentCommand, CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
-import { AgentMessage, type EventBatch, type SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
+import {
+  AgentMessage,
+  type EventBatch,
+  isNewerSync,
+  type SyncNumber,
+  type SyncRequest,
+} from '@sendense/shared/contracts/agent-message.ts'
 import type { CloudMessage } from '@sendense/shared/contracts/cloud-message.ts'
 import type { EnrolmentAnswer } from '@sendense/shared/contracts/enrolment.ts'
 import { payloadTypes } from '@sendense/shared/contracts/signed-envelope.ts'
@@ -42,6 +48,8 @@ export interface TestFleet extends AsyncDisposable {
   acknowledges: boolean
   /** What it says it has. */
   highMark: number
+  /** The newest sync it took in. */
+  newestSync: SyncNumber | undefined
   order(command: AgentCommand, some?: Partial<CommandPayload>): CommandPayload
   send(message: CloudMessage, key?: SigningKey): Promise<void>
   sendRaw(bytes: string): Promise<void>
@@ -102,6 +110,7 @@ export async function startTestFleet(identity: AgentIdentity): Promise<TestFleet
     hints: [],
     acknowledges: true,
     highMark: 0,
+    newestSync: undefined,
     order(command, some = {}) {
       issued += 1
       const at = Date.now()
@@ -158,6 +167,9 @@ async function hear(
   const message = AgentMessage.parse(openEnvelope(payload, payloadTypes.agentMessage, identity.signingKey.publicKey))
   if (message.kind === 'sync') {
     fleet.syncs.push(message)
+    const { bootEpoch, syncSequence } = message
+    const newestSync = fleet.newestSync
+    if (newestSync === undefined || isNewerSync(message, newestSync)) fleet.newestSync = { bootEpoch, syncSequence }
     const next = message.lastCommandSequence + 1
     await fleet.send({
       kind: 'sync-answer',
@@ -169,6 +181,7 @@ async function hear(
       ...(next > issued() ? {} : { nextCommandSequence: next }),
       serverTime: new Date().toISOString(),
       requestClock: message.clock,
+      newestSync: fleet.newestSync ?? { bootEpoch, syncSequence },
       protocol: 1,
     })
   } else if (message.kind === 'events') {

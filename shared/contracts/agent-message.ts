@@ -47,12 +47,27 @@ export type EventBatch = z.infer<typeof EventBatch>
 /** A `jobsInFlight` as long as this may have been cut off. */
 export const SYNC_JOBS_MAX = 1000
 
-/** First message of every session: what the agent has, so that the cloud sends what is missing. */
+/** Which sync of an agent one is. It tells a new one from one that was kept and sent again. */
+export const SyncNumber = z.strictObject({
+  /** Grows by one at every start of the agent's process. */
+  bootEpoch: z.int().positive(),
+  /** Grows by one with every sync of the epoch, from 1 on. */
+  syncSequence: z.int().nonnegative(),
+})
+export type SyncNumber = z.infer<typeof SyncNumber>
+
+/** A later epoch is newer whatever its sequence; equal ones are the same sync. */
+export function isNewerSync(one: SyncNumber, other: SyncNumber): boolean {
+  if (one.bootEpoch !== other.bootEpoch) return one.bootEpoch > other.bootEpoch
+  return one.syncSequence > other.syncSequence
+}
+
+/** First message of every session, and again every minute: what the agent has, so that the cloud sends what is missing. */
 export const SyncRequest = z.strictObject({
   kind: z.literal('sync'),
   version: z.literal(1),
   agentId: z.uuid(),
-  bootEpoch: z.int().positive(),
+  ...SyncNumber.shape,
   agentVersion: z.string().max(64),
   protocol: z.strictObject({ min: z.int().positive(), max: z.int().positive() }),
   capabilities: z.array(z.string().max(64)).max(100),

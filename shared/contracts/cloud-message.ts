@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { CommandPayload } from './agent-command.ts'
+import { SyncNumber } from './agent-message.ts'
 import { Instant } from './identifiers.ts'
 
 /**
@@ -29,6 +30,8 @@ export const SyncAnswer = z.strictObject({
   serverTime: Instant,
   /** Echo of the request's `clock`, to measure the offset. */
   requestClock: Instant,
+  /** The newest sync the cloud took in. Newer than the one that is answered: that one was old and had no effect. */
+  newestSync: SyncNumber,
   protocol: z.int().positive(),
 })
 export type SyncAnswer = z.infer<typeof SyncAnswer>

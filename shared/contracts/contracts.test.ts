@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AgentCommand, commandClassOf, CommandPayload } from './agent-command.ts'
-import { AgentMessage } from './agent-message.ts'
+import { AgentMessage, isNewerSync } from './agent-message.ts'
 import { CloudMessage } from './cloud-message.ts'
 import { VmName } from './identifiers.ts'
 import { parseTopic, topics } from './topics.ts'
@@ -39,6 +39,16 @@ describe('agent commands', () => {
       expect(CommandPayload.safeParse({ ...payload, sequence }).success).toBe(false)
     }
   })
+})
+
+test('syncs are ordered by epoch, then by sequence, and none is newer than itself', () => {
+  const number = fc.record({ bootEpoch: fc.integer({ min: 1, max: 3 }), syncSequence: fc.integer({ min: 0, max: 3 }) })
+  fc.assert(
+    fc.property(number, number, (one, other) => {
+      const difference = one.bootEpoch * 10 + one.syncSequence - (other.bootEpoch * 10 + other.syncSequence)
+      expect(isNewerSync(one, other)).toBe(difference > 0)
+    }),
+  )
 })
 
 test('arbitrary JSON is never taken for a message', () => {

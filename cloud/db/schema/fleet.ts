@@ -24,7 +24,9 @@ export const agent = pgTable(
     revokedAt: instant('revoked_at'),
     lastSeenAt: instant('last_seen_at'),
     clockOffsetMs: integer('clock_offset_ms'),
+    /** With `syncSequence`: the newest sync that was taken in. */
     bootEpoch: count('boot_epoch').notNull().default(0),
+    syncSequence: count('sync_sequence').notNull().default(0),
     /** Events up to here are durable in this database. */
     eventHighMark: count('event_high_mark').notNull().default(0),
     /** Highest command sequence given out. */
