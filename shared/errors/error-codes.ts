@@ -168,6 +168,27 @@ export const errorCodes = {
     httpStatus: 504,
     advice: 'Check the storage behind the NBD server; it does not answer.',
   },
+  'nbd.unsupported': {
+    retry: 'never',
+    httpStatus: 501,
+    advice: 'Use an NBD server that can do what the message names.',
+  },
+  'nbd.tls_failed': {
+    retry: 'after-fix',
+    httpStatus: 502,
+    advice:
+      'Check certificate authority, server name and dates of the certificates on both sides of the NBD connection.',
+  },
+  'nbd.export_changed': {
+    retry: 'backoff',
+    httpStatus: 409,
+    advice: 'Start again: after the connection was lost, the NBD server shows another disk under the same name.',
+  },
+  'nbd.writes_uncertain': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice: 'Write again what came after the last flush: the NBD server was lost, and it may have forgotten it.',
+  },
 
   'qemu.start_failed': {
     retry: 'after-fix',
