@@ -2,7 +2,7 @@ import type { Extent } from '@sendense/shared/domain/extent.ts'
 import type { BlockExtent } from '../../block/block-source.ts'
 import { NBD_STATE_ZERO, QEMU_STATE_DIRTY } from './nbd-constants.ts'
 import { protocolViolation } from './nbd-errors.ts'
-import { readU64, writeU64 } from './u64.ts'
+import { readU64 } from './u64.ts'
 
 const DESCRIPTOR_BYTES = 8
 const EXTENDED_DESCRIPTOR_BYTES = 16
@@ -62,29 +62,6 @@ export function decodeExtendedBlockStatus(payload: Buffer): ContextStatus {
     runs.push({ lengthBytes, flags: payload.readUInt32BE(at + 12) })
   }
   return { contextId: payload.readUInt32BE(0), runs }
-}
-
-/** The inverse of `decodeBlockStatus`. Lengths are below 2^32. */
-export function encodeBlockStatus({ contextId, runs }: ContextStatus): Buffer {
-  const payload = Buffer.allocUnsafe(4 + runs.length * DESCRIPTOR_BYTES)
-  payload.writeUInt32BE(contextId, 0)
-  for (const [index, { lengthBytes, flags }] of runs.entries()) {
-    payload.writeUInt32BE(lengthBytes, 4 + index * DESCRIPTOR_BYTES)
-    payload.writeUInt32BE(flags, 8 + index * DESCRIPTOR_BYTES)
-  }
-  return payload
-}
-
-/** The inverse of `decodeExtendedBlockStatus`. */
-export function encodeExtendedBlockStatus({ contextId, runs }: ContextStatus): Buffer {
-  const payload = Buffer.allocUnsafe(8 + runs.length * EXTENDED_DESCRIPTOR_BYTES)
-  payload.writeUInt32BE(contextId, 0)
-  payload.writeUInt32BE(runs.length, 4)
-  for (const [index, { lengthBytes, flags }] of runs.entries()) {
-    writeU64(payload, lengthBytes, 8 + index * EXTENDED_DESCRIPTOR_BYTES)
-    writeU64(payload, flags, 16 + index * EXTENDED_DESCRIPTOR_BYTES)
-  }
-  return payload
 }
 
 /**

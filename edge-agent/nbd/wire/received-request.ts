@@ -13,9 +13,9 @@ import {
   type NbdCommand,
 } from './nbd-constants.ts'
 import { clientViolation } from './nbd-errors.ts'
-import { REQUEST_HEADER_BYTES } from './requests.ts'
+import { EXTENDED_REQUEST_HEADER_BYTES, REQUEST_HEADER_BYTES } from './requests.ts'
+import { readU64 } from './u64.ts'
 
-export const EXTENDED_REQUEST_HEADER_BYTES = 32
 /** Of the payload of a BLOCK_STATUS: effect length (u64), then at least one context id (u32). */
 export const STATUS_FILTER_BYTES_MIN = 12
 
@@ -94,8 +94,4 @@ const COMMANDS: ReadonlySet<number> = new Set<NbdCommand>([
 
 export function isNbdCommand(command: number): command is NbdCommand {
   return COMMANDS.has(command)
-}
-
-function readU64(bytes: Buffer, at: number): number {
-  return bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)
 }

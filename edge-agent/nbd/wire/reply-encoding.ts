@@ -12,12 +12,8 @@ import {
   NBD_STRING_BYTES_MAX,
   NBD_STRUCTURED_REPLY_MAGIC,
 } from './nbd-constants.ts'
-import { SIMPLE_REPLY_BYTES, STRUCTURED_REPLY_BYTES } from './reply-header.ts'
-
-export const EXTENDED_REPLY_BYTES = 32
-
-/** How a connection answers: negotiated once, in the handshake. */
-export type ReplyStyle = 'simple' | 'structured' | 'extended'
+import { EXTENDED_REPLY_BYTES, type ReplyStyle, SIMPLE_REPLY_BYTES, STRUCTURED_REPLY_BYTES } from './reply-header.ts'
+import { writeU64 } from './u64.ts'
 
 /** What a reply repeats of the request it answers. */
 export interface AnsweredRequest {
@@ -143,9 +139,4 @@ export function cutText(text: string): Buffer {
   let end = NBD_STRING_BYTES_MAX
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1
   return bytes.subarray(0, end)
-}
-
-function writeU64(into: Buffer, value: number, at: number): number {
-  into.writeUInt32BE(Math.floor(value / 2 ** 32), at)
-  return into.writeUInt32BE(value % 2 ** 32, at + 4)
 }

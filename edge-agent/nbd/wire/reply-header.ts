@@ -1,8 +1,13 @@
-import { NBD_SIMPLE_REPLY_MAGIC, NBD_STRUCTURED_REPLY_MAGIC } from './nbd-constants.ts'
+import { NBD_EXTENDED_REPLY_MAGIC, NBD_SIMPLE_REPLY_MAGIC, NBD_STRUCTURED_REPLY_MAGIC } from './nbd-constants.ts'
 import { protocolViolation } from './nbd-errors.ts'
+import { readU64 } from './u64.ts'
 
 export const SIMPLE_REPLY_BYTES = 16
 export const STRUCTURED_REPLY_BYTES = 20
+export const EXTENDED_REPLY_BYTES = 32
+
+/** How a connection answers: negotiated once, in the handshake. */
+export type ReplyStyle = 'simple' | 'structured' | 'extended'
 
 export interface SimpleReply {
   readonly kind: 'simple'
@@ -15,6 +20,8 @@ export interface StructuredReply {
   readonly flags: number
   readonly type: number
   readonly cookie: number
+  /** Extended only: must be that of the request. */
+  readonly offsetBytes?: number
   /** Of the payload that follows. */
   readonly lengthBytes: number
 }
@@ -30,15 +37,20 @@ export function replyHeaderBytes(magic: number, structuredReplies: boolean): num
 }
 
 /**
- * Simple: magic (u32), error (u32), cookie (u64). Structured: magic (u32), flags (u16), type (u16), cookie (u64), length (u32).
+ * Simple: magic (u32), error (u32), cookie (u64). Structured: magic (u32), flags (u16), type (u16), cookie (u64), length
+ * (u32). Extended: the same with offset (u64) and length (u64) behind the cookie.
  * @param bytes as many as `replyHeaderBytes` says
  */
 export function decodeReplyHeader(bytes: Buffer): SimpleReply | StructuredReply {
-  const cookie = bytes.readUInt32BE(8) * 2 ** 32 + bytes.readUInt32BE(12)
-  if (bytes.readUInt32BE(0) === NBD_SIMPLE_REPLY_MAGIC) {
+  const cookie = readU64(bytes, 8)
+  const magic = bytes.readUInt32BE(0)
+  if (magic === NBD_SIMPLE_REPLY_MAGIC) {
     return { kind: 'simple', errorNumber: bytes.readUInt32BE(4), cookie }
   }
   const flags = bytes.readUInt16BE(4)
   const type = bytes.readUInt16BE(6)
+  if (magic === NBD_EXTENDED_REPLY_MAGIC) {
+    return { kind: 'structured', flags, type, cookie, offsetBytes: readU64(bytes, 16), lengthBytes: readU64(bytes, 24) }
+  }
   return { kind: 'structured', flags, type, cookie, lengthBytes: bytes.readUInt32BE(16) }
 }

@@ -30,9 +30,8 @@ import {
   encodeOffsetData,
   encodeOffsetHole,
   encodeSimpleReply,
-  EXTENDED_REPLY_BYTES,
 } from './reply-encoding.ts'
-import { decodeReplyHeader, STRUCTURED_REPLY_BYTES } from './reply-header.ts'
+import { decodeReplyHeader, EXTENDED_REPLY_BYTES, STRUCTURED_REPLY_BYTES } from './reply-header.ts'
 import { encodeRequest } from './requests.ts'
 
 const anySize = fc.nat(Number.MAX_SAFE_INTEGER)

@@ -1,11 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  decodeBlockStatus,
-  decodeExtendedBlockStatus,
-  encodeBlockStatus,
-  encodeExtendedBlockStatus,
-} from './block-status.ts'
+import { type ContextStatus, decodeExtendedBlockStatus } from './block-status.ts'
 import {
   NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_READ,
@@ -14,6 +9,8 @@ import {
   NBD_EXTENDED_REQUEST_MAGIC,
   NBD_REQUEST_MAGIC,
 } from './nbd-constants.ts'
+import { encodeBlockStatus } from './reply-encoding.ts'
+import { EXTENDED_REPLY_BYTES } from './reply-header.ts'
 import { encodeRequest } from './requests.ts'
 import { readU64, writeU64 } from './u64.ts'
 
@@ -74,17 +71,6 @@ describe('NBD requests', () => {
 })
 
 describe('NBD block status', () => {
-  const anyRun = fc.record({ lengthBytes: fc.integer({ min: 1, max: 0xffffffff }), flags: anyU32 })
-  const anyStatus = fc.record({ contextId: anyU32, runs: fc.array(anyRun, { minLength: 1, maxLength: 30 }) })
-
-  test('is decoded as it was encoded', () => {
-    fc.assert(
-      fc.property(anyStatus, (status) => {
-        expect(decodeBlockStatus(encodeBlockStatus(status))).toEqual(status)
-      }),
-    )
-  })
-
   test('extended, is decoded as it was encoded, lengths beyond 32 bits too', () => {
     const anyLong = fc.record({ lengthBytes: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), flags: anyU32 })
     const anyLongStatus = fc.record({ contextId: anyU32, runs: fc.array(anyLong, { minLength: 1, maxLength: 30 }) })
@@ -106,6 +92,11 @@ describe('NBD block status', () => {
     }
   })
 })
+
+function encodeExtendedBlockStatus(status: ContextStatus): Buffer {
+  const chunk = encodeBlockStatus('extended', { cookie: 1n, offsetBytes: 0 }, { ...status, isLast: true })
+  return chunk.subarray(EXTENDED_REPLY_BYTES)
+}
 
 function withU32(bytes: Buffer, at: number, value: number): Buffer {
   const copy = Buffer.from(bytes)
