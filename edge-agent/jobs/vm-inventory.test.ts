@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { createLogger } from '@sendense/shared/runtime/logger.ts'
 import { expect, test } from 'vitest'
 import { createMemoryCatalogue } from '../catalog/memory/memory-catalogue.ts'
 import { MemoryHypervisor, type NewMemoryVm } from '../platforms/memory/memory-hypervisor.ts'
 import { MemorySourceConnector } from '../platforms/memory/memory-source-connector.ts'
+import type { SourceConnector, SourcePart } from '../platforms/source-connector.ts'
 import { PlatformRegistry } from './platform-registry.ts'
 import { RepositoryRegistry } from './repository-registry.ts'
 import { VmInventory } from './vm-inventory.ts'
@@ -14,12 +16,12 @@ const logger = createLogger('test', 'silent')
 const sizeBytes = 65_536
 const good: NewMemoryVm = { name: 'web-1', disks: [{ diskId: 'disk0', sizeBytes }] }
 
-function openScene() {
+function openScene(source?: SourceConnector) {
   const hypervisor = new MemoryHypervisor()
   const catalogue = createMemoryCatalogue()
   const inventory = new VmInventory({
     catalogue,
-    platforms: new PlatformRegistry([{ kind: 'kvm', source: new MemorySourceConnector(hypervisor) }]),
+    platforms: new PlatformRegistry([{ kind: 'kvm', source: source ?? new MemorySourceConnector(hypervisor) }]),
     repositories: new RepositoryRegistry([], { clock: systemClock, logger }),
     clock: systemClock,
     logger,
@@ -102,4 +104,34 @@ test('what another version remembered and cannot be reported does not hold up th
   )
   await scene.refresh()
   expect(await scene.names()).toEqual(['web-1'])
+})
+
+test('a host that does not answer hides no other host, and its VMs stay as they were known until it is gone', async () => {
+  const hosts = ['a', 'b'].map((name) => {
+    const hypervisor = new MemoryHypervisor()
+    const platformRef = hypervisor.addVm({ ...good, name: `vm-${name}` })
+    return { name, hypervisor, platformRef, connector: new MemorySourceConnector(hypervisor), away: false }
+  })
+  let present = hosts
+  const parts = () =>
+    present.map((host): SourcePart => ({
+      name: host.name,
+      owns: (platformRef) => platformRef === host.platformRef,
+      async *listVms(options) {
+        if (host.away) throw new PlatformError('source.unreachable', 'away')
+        yield* host.connector.listVms(options)
+      },
+    }))
+  const scene = openScene(Object.assign(new MemorySourceConnector(new MemoryHypervisor()), { parts }))
+  const [first, second] = hosts
+  if (first === undefined || second === undefined) throw new Error('two hosts')
+  await scene.refresh()
+  expect(await scene.names()).toEqual(['vm-a', 'vm-b'])
+  first.away = true
+  second.hypervisor.addVm({ ...good, name: 'vm-c' })
+  await scene.refresh()
+  expect(await scene.names()).toEqual(['vm-a', 'vm-b', 'vm-c'])
+  present = [second]
+  await scene.refresh()
+  expect(await scene.names()).toEqual(['vm-b', 'vm-c'])
 })

@@ -7,7 +7,7 @@ import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { Catalogue, CatalogueTransaction } from '../catalog/catalogue.ts'
 import type { VmContextFacts, VmContextRecord } from '../catalog/vm-context-store.ts'
-import type { SourceVm } from '../platforms/source-connector.ts'
+import type { SourceConnector, SourcePart, SourceVm } from '../platforms/source-connector.ts'
 import type { PlatformRegistry } from './platform-registry.ts'
 import type { RepositoryRegistry } from './repository-registry.ts'
 
@@ -30,6 +30,12 @@ export interface VmInventoryOptions {
   readonly newId: () => string
   readonly hostname: string
   readonly agentVersion: string
+}
+
+interface PlatformListing {
+  readonly listed: readonly SourceVm[]
+  /** Whether the VM of that name is on a host that does not answer now: nothing is known of it. */
+  readonly isSilent: (platformRef: string) => boolean
 }
 
 /** Keeps the VM contexts in step with the platforms and reports what is there when it changed, or after 15 minutes. */
@@ -58,11 +64,10 @@ export class VmInventory {
   async #refresh({ signal, force = false }: CallOptions & { readonly force?: boolean }): Promise<void> {
     const { catalogue, platforms, repositories, clock, hostname, agentVersion } = this.#options
     for (const { kind, source } of platforms.list()) {
-      const listed = await this.#list(kind, source.listVms({ signal }), signal)
-      if (listed === undefined) continue
+      const { listed, isSilent } = await this.#list(source, signal)
       const unfit = findUnfit(kind, listed)
-      await catalogue.transaction(async (tx) => await this.#merge(tx, kind, { listed, unfit }), { signal })
-      await this.#tell(kind, unfit, { signal })
+      await catalogue.transaction(async (tx) => await this.#merge(tx, kind, { listed, unfit, isSilent }), { signal })
+      await this.#tell(kind, { unfit, isSilent }, { signal })
     }
     const repositoryReports = await repositories.report({ signal })
     const at = clock.now()
@@ -87,25 +92,32 @@ export class VmInventory {
     this.#lastReport = { fingerprint, atMs: at.getTime() }
   }
 
-  async #list(
-    platform: PlatformKind,
-    vms: AsyncIterable<SourceVm>,
-    signal: AbortSignal,
-  ): Promise<SourceVm[] | undefined> {
-    try {
-      return await Array.fromAsync(vms)
-    } catch (error) {
-      signal.throwIfAborted()
-      this.#options.logger.warn({ platform, err: error }, 'the platform does not list its VMs')
-      return undefined
+  async #list(source: SourceConnector, signal: AbortSignal): Promise<PlatformListing> {
+    const { kind: platform } = source
+    const whole: SourcePart = { name: platform, owns: () => true, listVms: (options) => source.listVms(options) }
+    const listed: SourceVm[] = []
+    const silent: SourcePart[] = []
+    for (const part of source.parts?.() ?? [whole]) {
+      try {
+        listed.push(...(await Array.fromAsync(part.listVms({ signal }))))
+      } catch (error) {
+        signal.throwIfAborted()
+        silent.push(part)
+        this.#options.logger.warn({ platform, host: part.name, err: error }, 'the platform does not list its VMs')
+      }
     }
+    return { listed, isSilent: (platformRef) => silent.some((part) => part.owns(platformRef)) }
   }
 
   /** A warning and an alert for each VM that is left out, when that begins and when its cause is another one. */
-  async #tell(platform: PlatformKind, unfit: ReadonlyMap<SourceVm, string>, { signal }: CallOptions): Promise<void> {
+  async #tell(
+    platform: PlatformKind,
+    { unfit, isSilent }: Pick<PlatformListing, 'isSilent'> & { readonly unfit: ReadonlyMap<SourceVm, string> },
+    { signal }: CallOptions,
+  ): Promise<void> {
     const { catalogue, clock, logger, newId } = this.#options
     const before = this.#told.get(platform)
-    const told = new Map<string, string>()
+    const told = new Map([...(before ?? [])].filter(([platformRef]) => isSilent(platformRef)))
     this.#told.set(platform, told)
     let raised = 0
     for (const [vm, problem] of unfit) {
@@ -139,7 +151,7 @@ export class VmInventory {
   async #merge(
     tx: CatalogueTransaction,
     platform: PlatformKind,
-    { listed, unfit }: { readonly listed: readonly SourceVm[]; readonly unfit: ReadonlyMap<SourceVm, string> },
+    { listed, unfit, isSilent }: PlatformListing & { readonly unfit: ReadonlyMap<SourceVm, string> },
   ): Promise<void> {
     const seen = new Set<string>()
     for (const vm of listed) {
@@ -155,6 +167,7 @@ export class VmInventory {
     }
     for (const gone of await tx.vms.list()) {
       if (gone.platform !== platform || !gone.present || seen.has(gone.vmId)) continue
+      if (gone.platformRef !== undefined && isSilent(gone.platformRef)) continue
       await tx.vms.put({ ...gone, present: false, powerState: 'unknown' })
     }
   }

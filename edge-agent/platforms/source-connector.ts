@@ -83,6 +83,16 @@ export interface SourceBackupSession extends AsyncDisposable {
   commit(options: CallOptions): Promise<void>
 }
 
+/** One of the hosts behind a connector, which may be away while the others answer. */
+export interface SourcePart {
+  /** For people. */
+  readonly name: string
+  /** Whether a VM of that name is this part's, there or not. */
+  owns(platformRef: string): boolean
+  /** As the connector's, of this part alone. */
+  listVms(options: CallOptions): AsyncIterable<SourceVm>
+}
+
 /**
  * A hypervisor or cloud that VMs are protected on.
  *
@@ -93,6 +103,11 @@ export interface SourceConnector extends AsyncDisposable {
   readonly kind: PlatformKind
   /** Every VM the credentials can see, in no particular order. */
   listVms(options: CallOptions): AsyncIterable<SourceVm>
+  /**
+   * The parts that there are now, each listed by itself: one that does not answer says nothing about its own VMs and
+   * hides no others. Absent: the connector is one part. A VM that no part owns is gone.
+   */
+  parts?(): readonly SourcePart[]
   /** Rejects with `source.vm_not_found`. */
   getVm(platformRef: string, options: CallOptions): Promise<SourceVm>
   /**

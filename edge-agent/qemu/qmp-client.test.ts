@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { QmpClient, type QmpEvent } from './qmp-client.ts'
+import { QmpClient } from './qmp-client.ts'
+import type { QmpEvent } from './qmp-connection.ts'
 import { type LineHandler, TestLineServer } from './test-line-server.ts'
 
 const options = { signal: AbortSignal.timeout(20_000) }
@@ -73,7 +74,7 @@ test('events reach subscribers until they leave', async () => {
   })
   await using client = await QmpClient.connect(server.path, options)
   const seen: QmpEvent[] = []
-  const subscription = client.subscribe((event) => seen.push(event))
+  const subscription = client.subscribe({ event: (event) => seen.push(event) })
   await client.execute('x', {}, z.unknown(), options)
   subscription[Symbol.dispose]()
   await client.execute('x', {}, z.unknown(), options)

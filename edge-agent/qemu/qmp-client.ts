@@ -1,7 +1,7 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
-import type { CallOptions } from '../block/block-source.ts'
 import { JsonLineSocket } from './json-line-socket.ts'
+import type { QmpCallOptions, QmpConnection, QmpEvent, QmpListener } from './qmp-connection.ts'
 import { withDeadline } from './with-deadline.ts'
 
 const COMMAND_TIMEOUT_MS = 30_000
@@ -13,16 +13,6 @@ const Failure = z.object({ error: z.object({ class: z.string(), desc: z.string()
 const Success = z.object({ return: z.unknown(), id: z.number().optional() })
 const Message = z.union([Event, Failure, Success])
 
-export interface QmpEvent {
-  readonly name: string
-  readonly data: Readonly<Record<string, unknown>>
-}
-
-export interface QmpCallOptions extends CallOptions {
-  /** 30 s unless given. */
-  readonly timeoutMs?: number
-}
-
 interface Waiter {
   readonly command: string
   readonly resolve: (value: unknown) => void
@@ -33,10 +23,10 @@ interface Waiter {
  * A QMP connection (QEMU QMP Protocol Specification). A QEMU monitor socket serves one client at a time: while one is
  * connected, others wait for its greeting until their deadline.
  */
-export class QmpClient implements AsyncDisposable {
+export class QmpClient implements QmpConnection, AsyncDisposable {
   readonly #socket: JsonLineSocket
   readonly #waiters = new Map<number, Waiter>()
-  readonly #listeners = new Set<(event: QmpEvent) => void>()
+  readonly #listeners = new Set<QmpListener>()
   readonly #closed = new AbortController()
   readonly #greeted = Promise.withResolvers<void>()
   #nextId = 1
@@ -61,17 +51,10 @@ export class QmpClient implements AsyncDisposable {
     return client
   }
 
-  /** Aborts when the connection is gone; its reason says why. */
   get closed(): AbortSignal {
     return this.#closed.signal
   }
 
-  /**
-   * Runs one command; several may be under way.
-   * Rejects with `qemu.command_failed` (details.class, details.command), `qemu.disconnected`, `qemu.timeout`,
-   * `source.protocol_violation` when the answer is not as `answer` says, or the signal's reason. After a timeout
-   * or an abort the command may still take effect.
-   */
   async execute<T>(command: string, args: object, answer: z.ZodType<T>, options: QmpCallOptions): Promise<T> {
     options.signal.throwIfAborted()
     this.#closed.signal.throwIfAborted()
@@ -91,8 +74,7 @@ export class QmpClient implements AsyncDisposable {
     }
   }
 
-  /** Calls `listener` for each event from now on, until disposed. It must not throw. */
-  subscribe(listener: (event: QmpEvent) => void): Disposable {
+  subscribe(listener: QmpListener): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
   }
@@ -110,7 +92,7 @@ export class QmpClient implements AsyncDisposable {
       this.#greeted.resolve()
     } else if ('event' in message) {
       const event: QmpEvent = { name: message.event, data: message.data ?? {} }
-      for (const listener of this.#listeners) listener(event)
+      for (const listener of this.#listeners) listener.event(event)
     } else {
       this.#answer(message)
     }

@@ -13,9 +13,9 @@ export class TestLineServer implements AsyncDisposable {
   readonly #sockets = new Set<Socket>()
   readonly #server
 
-  private constructor(dir: string, greeting: string, handle: LineHandler) {
+  private constructor(dir: string, path: string, greeting: string, handle: LineHandler) {
     this.#dir = dir
-    this.path = join(dir, 'line.sock')
+    this.path = path
     this.#server = createServer((socket) => {
       this.#sockets.add(socket)
       socket.on('error', () => socket.destroy())
@@ -30,9 +30,15 @@ export class TestLineServer implements AsyncDisposable {
     })
   }
 
-  static async open(options: { readonly greeting?: string; readonly handle: LineHandler }): Promise<TestLineServer> {
+  /** Listens at `path`, or at one of its own. */
+  static async open(options: {
+    readonly path?: string
+    readonly greeting?: string
+    readonly handle: LineHandler
+  }): Promise<TestLineServer> {
     const dir = await mkdtemp(join(tmpdir(), 'sd-line-'))
-    const server = new TestLineServer(dir, options.greeting ?? '', options.handle)
+    const path = options.path ?? join(dir, 'line.sock')
+    const server = new TestLineServer(dir, path, options.greeting ?? '', options.handle)
     await new Promise<void>((resolve) => server.#server.listen(server.path, resolve))
     return server
   }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
-import type { QmpClient } from '../../qemu/qmp-client.ts'
+import type { QmpConnection } from '../../qemu/qmp-connection.ts'
 
 /** QEMU QMP Reference, "BlockDirtyInfo"; bitmaps without a name are QEMU's own. */
 const DirtyBitmap = z.object({
@@ -31,7 +31,7 @@ export interface NodeState {
 }
 
 /** Every named node of the block graph. */
-export async function queryNodes(qmp: QmpClient, options: CallOptions): Promise<NodeState[]> {
+export async function queryNodes(qmp: QmpConnection, options: CallOptions): Promise<NodeState[]> {
   const nodes = await qmp.execute('query-named-block-nodes', { flat: true }, z.array(BlockNode), options)
   return nodes.map((node) => ({
     nodeName: node['node-name'],
@@ -43,26 +43,29 @@ export async function queryNodes(qmp: QmpClient, options: CallOptions): Promise<
 }
 
 /** Ids of all exports. */
-export async function queryExports(qmp: QmpClient, options: CallOptions): Promise<string[]> {
+export async function queryExports(qmp: QmpConnection, options: CallOptions): Promise<string[]> {
   return (await qmp.execute('query-block-exports', {}, z.array(z.object({ id: z.string() })), options)).map(
     ({ id }) => id,
   )
 }
 
 /** Ids of all jobs that are not over. */
-export async function queryJobs(qmp: QmpClient, options: CallOptions): Promise<string[]> {
+export async function queryJobs(qmp: QmpConnection, options: CallOptions): Promise<string[]> {
   return (await qmp.execute('query-jobs', {}, z.array(z.object({ id: z.string() })), options)).map(({ id }) => id)
 }
 
 /** Whether a guest agent has its end of the channel open. It may still be too busy to answer. */
-export async function isGuestAgentConnected(qmp: QmpClient, options: CallOptions): Promise<boolean> {
+export async function isGuestAgentConnected(qmp: QmpConnection, options: CallOptions): Promise<boolean> {
   const Chardev = z.object({ 'label': z.string(), 'frontend-open': z.boolean() })
   const chardevs = await qmp.execute('query-chardev', {}, z.array(Chardev), options)
   return chardevs.some((chardev) => chardev.label === 'guest-agent' && chardev['frontend-open'])
 }
 
 /** QEMU QMP Reference, "RunState". */
-export async function queryPowerState(qmp: QmpClient, options: CallOptions): Promise<'running' | 'stopped' | 'paused'> {
+export async function queryPowerState(
+  qmp: QmpConnection,
+  options: CallOptions,
+): Promise<'running' | 'stopped' | 'paused'> {
   const { status } = await qmp.execute('query-status', {}, z.object({ status: z.string() }), options)
   if (status === 'running') return 'running'
   return status === 'shutdown' || status === 'guest-panicked' ? 'stopped' : 'paused'

@@ -1,14 +1,12 @@
-import { readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
-import type { QmpClient } from '../../qemu/qmp-client.ts'
+import type { QmpConnection } from '../../qemu/qmp-connection.ts'
 import { queryExports, queryJobs, queryNodes } from './block-queries.ts'
-import type { KvmVm } from './kvm-host.ts'
 import { isOurs } from './session-names.ts'
+import type { LocatedVm } from './vm-host.ts'
 
 const GONE_TIMEOUT_MS = 30_000
 const POLL_MS = 10
@@ -19,12 +17,13 @@ const POLL_MS = 10
  * Rejects with `source.snapshot_failed` when QEMU keeps something.
  */
 export async function clearRemains(
-  qmp: QmpClient,
-  vm: KvmVm,
+  qmp: QmpConnection,
+  vm: LocatedVm,
   options: CallOptions & { readonly doomed: (diskId: string, bitmap: string) => boolean },
 ): Promise<void> {
   const { signal } = options
-  const run = async (command: string, args: object) => await qmp.execute(command, args, z.unknown(), { signal })
+  const run = async (command: string, args: object) =>
+    await qmp.execute(command, args, z.unknown(), { signal, repeatable: true })
 
   await untilGone({
     find: async () => (await queryExports(qmp, options)).filter(isOurs),
@@ -43,28 +42,30 @@ export async function clearRemains(
     signal,
   })
   await removeBitmaps(qmp, vm, options)
-  await removeScratchFiles(vm)
+  await vm.host.removeScratch(vm.config.vmId, { signal })
 }
 
-/** Removes the bitmaps of the VM's disks that are `doomed`, inconsistent ones too. */
+/** Removes the bitmaps of the VM's disks that are `doomed`, inconsistent ones too. Rejects with `qemu.command_failed` when QEMU keeps one. */
 export async function removeBitmaps(
-  qmp: QmpClient,
-  vm: KvmVm,
+  qmp: QmpConnection,
+  vm: LocatedVm,
   { signal, doomed }: CallOptions & { readonly doomed: (diskId: string, bitmap: string) => boolean },
 ): Promise<void> {
   const disks = new Set(vm.config.disks.map(({ diskId }) => diskId))
-  for (const { nodeName, bitmaps } of await queryNodes(qmp, { signal })) {
-    if (!disks.has(nodeName)) continue
-    for (const { name } of bitmaps.filter((bitmap) => doomed(nodeName, bitmap.name))) {
-      await qmp.execute('block-dirty-bitmap-remove', { node: nodeName, name }, z.unknown(), { signal })
-    }
+  const find = async () =>
+    (await queryNodes(qmp, { signal })).flatMap(({ nodeName: node, bitmaps }) =>
+      disks.has(node) ? bitmaps.filter(({ name }) => doomed(node, name)).map(({ name }) => ({ node, name })) : [],
+    )
+  let refusal: unknown
+  for (const bitmap of await find()) {
+    const options = { signal, repeatable: true }
+    await qmp.execute('block-dirty-bitmap-remove', bitmap, z.unknown(), options).catch((error: unknown) => {
+      ignoreRefusal(error)
+      refusal ??= error
+    })
   }
-}
-
-/** Fleecing overlays that sessions left beside the disks; only when no QEMU uses them. */
-export async function removeScratchFiles(vm: KvmVm): Promise<void> {
-  const files = (await readdir(vm.dir)).filter((file) => isOurs(file) && file.endsWith('.fleece'))
-  for (const file of files) await rm(join(vm.dir, file), { force: true })
+  // One that was removed by a command whose answer was lost is refused the second time.
+  if (refusal !== undefined && (await find()).length > 0) throw refusal
 }
 
 async function untilGone(work: {

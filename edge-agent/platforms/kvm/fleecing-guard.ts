@@ -1,5 +1,6 @@
-import { stat, statfs } from 'node:fs/promises'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { CallOptions } from '../../block/block-source.ts'
+import type { HostSpace } from './vm-host.ts'
 
 const CHECK_EVERY_MS = 250
 
@@ -13,9 +14,8 @@ export interface FleecingLimits {
 
 export const defaultFleecingLimits: FleecingLimits = { minFreeBytes: 512 * 1024 * 1024 }
 
-/** Rejects with `source.fleecing_space` when a session should not even begin in that directory. */
-export async function expectFleecingSpace(dir: string, { minFreeBytes }: FleecingLimits): Promise<void> {
-  const freeBytes = await freeBytesOf(dir)
+/** Rejects with `source.fleecing_space` when a session should not even begin in that room. */
+export function expectFleecingSpace({ dir, freeBytes }: HostSpace, { minFreeBytes }: FleecingLimits): void {
   if (freeBytes >= minFreeBytes) return
   throw new PlatformError('source.fleecing_space', `only ${freeBytes} bytes are free in ${dir}`, {
     details: { freeBytes, minFreeBytes },
@@ -24,58 +24,45 @@ export async function expectFleecingSpace(dir: string, { minFreeBytes }: Fleecin
 
 /**
  * Watches the overlays of a session and calls `onTrip` once, before they could fill the file system: a guest whose
- * old data cannot be saved would get write errors (QEMU, `copy-before-write`, `on-cbw-error=break-guest-write`).
+ * old data cannot be saved would get write errors (QEMU, `copy-before-write`, `on-cbw-error=break-guest-write`). A room
+ * that cannot be watched trips it too; `measure` may take as long as its host may be away.
  */
 export function guardFleecing(
-  watched: { readonly dir: string; readonly files: readonly string[]; readonly limits: FleecingLimits },
+  watched: { readonly measure: (options: CallOptions) => Promise<HostSpace>; readonly limits: FleecingLimits },
   onTrip: (error: PlatformError) => void,
 ): Disposable {
+  const over = new AbortController()
   let busy = false
-  let over = false
   const check = async (): Promise<void> => {
     if (busy) return
     busy = true
-    const error = await findExcess(watched)
+    const error = await findExcess(watched, { signal: over.signal })
     busy = false
-    if (error === undefined || over) return
-    over = true
-    clearInterval(timer)
+    if (error === undefined || over.signal.aborted) return
+    stop()
     onTrip(error)
   }
   const timer = setInterval(() => void check(), CHECK_EVERY_MS)
   timer.unref()
   const stop = (): void => {
-    over = true
+    over.abort()
     clearInterval(timer)
   }
   return { [Symbol.dispose]: stop }
 }
 
-async function findExcess({
-  dir,
-  files,
-  limits,
-}: {
-  readonly dir: string
-  readonly files: readonly string[]
-  readonly limits: FleecingLimits
-}): Promise<PlatformError | undefined> {
+async function findExcess(
+  { measure, limits }: Parameters<typeof guardFleecing>[0],
+  options: CallOptions,
+): Promise<PlatformError | undefined> {
   try {
-    const used = await Promise.all(files.map(async (file) => (await stat(file)).blocks * 512))
-    const usedBytes = used.reduce((sum, bytes) => sum + bytes, 0)
-    const freeBytes = await freeBytesOf(dir)
-    const tooMuch = limits.maxBytes !== undefined && usedBytes > limits.maxBytes
+    const { freeBytes, scratchBytes } = await measure(options)
+    const tooMuch = limits.maxBytes !== undefined && scratchBytes > limits.maxBytes
     if (!tooMuch && freeBytes >= limits.minFreeBytes) return undefined
-    const text = `the guest overwrote so much during its backup that ${usedBytes} bytes had to be kept, ${freeBytes} are free`
-    return new PlatformError('source.fleecing_space', text, { details: { usedBytes, freeBytes } })
+    const text = `the guest overwrote so much during its backup that ${scratchBytes} bytes had to be kept, ${freeBytes} are free`
+    return new PlatformError('source.fleecing_space', text, { details: { usedBytes: scratchBytes, freeBytes } })
   } catch (error) {
-    return new PlatformError('source.fleecing_space', `the room for old data in ${dir} cannot be watched`, {
-      cause: error,
-    })
+    if (isPlatformError(error, 'source.unreachable')) return error
+    return new PlatformError('source.fleecing_space', 'the room for old data cannot be watched', { cause: error })
   }
-}
-
-async function freeBytesOf(dir: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dir)
-  return bavail * bsize
 }

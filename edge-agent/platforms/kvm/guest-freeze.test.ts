@@ -1,70 +1,21 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { expect, test } from 'vitest'
-import { z } from 'zod'
-import { TestLineServer } from '../../qemu/test-line-server.ts'
-import { thawGuest, withFrozenGuest } from './guest-freeze.ts'
+import { TestGuestAgent } from '../../qemu/test-guest-agent.ts'
+import { openGuestFreezer, thawGuest, withFrozenGuest } from './guest-freeze.ts'
 
 const options = { signal: AbortSignal.timeout(20_000) }
-const Command = z.object({ execute: z.string(), arguments: z.record(z.string(), z.unknown()).optional() })
-
-/** A guest agent of this process: two file systems, and a log of what it was asked. */
-class TestAgent implements AsyncDisposable {
-  readonly log: string[] = []
-  frozen = false
-  /** Commands that are answered with an error. */
-  readonly refused = new Set<string>()
-  /** Commands that it does not know, or that its configuration disables. */
-  readonly disabled = new Set<string>()
-  /** Connections that are cut at their first command. */
-  cuts = 0
-  server: TestLineServer | undefined
-
-  static async open(): Promise<TestAgent> {
-    const agent = new TestAgent()
-    agent.server = await TestLineServer.open({
-      handle: (line, reply, socket) => {
-        if (agent.cuts > 0) {
-          agent.cuts--
-          socket.destroy()
-        } else {
-          reply(agent.#answer(line))
-        }
-      },
-    })
-    return agent
-  }
-
-  get path(): string {
-    return this.server?.path ?? ''
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.server?.[Symbol.asyncDispose]()
-  }
-
-  #answer(line: string): string {
-    const { execute, arguments: args } = Command.parse(JSON.parse(line))
-    if (execute === 'guest-sync-delimited') return `\u00FF{"return": ${String(args?.['id'])}}\n`
-    this.log.push(execute)
-    if (this.refused.has(execute)) return '{"error": {"class": "GenericError", "desc": "no"}}\n'
-    if (this.disabled.has(execute)) return '{"error": {"class": "CommandNotFound", "desc": "disabled"}}\n'
-    if (execute === 'guest-fsfreeze-status') return `{"return": "${this.frozen ? 'frozen' : 'thawed'}"}\n`
-    this.frozen = execute === 'guest-fsfreeze-freeze'
-    return '{"return": 2}\n'
-  }
-}
 
 test('the instant is taken between freeze and thaw', async () => {
-  await using agent = await TestAgent.open()
-  const outcome = await withFrozenGuest(agent.path, async () => agent.frozen, options)
+  await using agent = await TestGuestAgent.open()
+  const outcome = await withFrozenGuest(openGuestFreezer(agent.path), async () => agent.frozen, options)
   expect(outcome).toEqual({ value: true, consistency: 'filesystem' })
   expect(agent.frozen).toBe(false)
 })
 
 test('an instant that fails is thawed all the same', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   const failing = withFrozenGuest(
-    agent.path,
+    openGuestFreezer(agent.path),
     async () => {
       throw new PlatformError('qemu.timeout', 'late')
     },
@@ -76,10 +27,10 @@ test('an instant that fails is thawed all the same', async () => {
 })
 
 test('a cancelled backup leaves no guest frozen', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   const stop = new AbortController()
   const cancelled = withFrozenGuest(
-    agent.path,
+    openGuestFreezer(agent.path),
     async () => {
       stop.abort(new Error('cancelled'))
       stop.signal.throwIfAborted()
@@ -92,39 +43,39 @@ test('a cancelled backup leaves no guest frozen', async () => {
 })
 
 test('a guest that refuses to freeze is backed up as it runs', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   agent.refused.add('guest-fsfreeze-freeze')
-  const outcome = await withFrozenGuest(agent.path, async () => 'taken', options)
+  const outcome = await withFrozenGuest(openGuestFreezer(agent.path), async () => 'taken', options)
   expect(outcome).toEqual({ value: 'taken', consistency: 'crash' })
 })
 
 test('a guest whose agent has no freezing at all is backed up as it runs', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   for (const command of ['freeze', 'status', 'thaw']) agent.disabled.add(`guest-fsfreeze-${command}`)
-  const outcome = await withFrozenGuest(agent.path, async () => 'taken', options)
+  const outcome = await withFrozenGuest(openGuestFreezer(agent.path), async () => 'taken', options)
   expect(outcome).toEqual({ value: 'taken', consistency: 'crash' })
 })
 
 test('a guest that was frozen before is thawed, though its agent refuses the freeze as unknown', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   agent.frozen = true
   agent.disabled.add('guest-fsfreeze-freeze')
-  const outcome = await withFrozenGuest(agent.path, async () => agent.frozen, options)
+  const outcome = await withFrozenGuest(openGuestFreezer(agent.path), async () => agent.frozen, options)
   expect(outcome).toEqual({ value: false, consistency: 'crash' })
 })
 
 test('a freeze that failed in another way is no backup while the thaw is refused', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   agent.refused.add('guest-fsfreeze-freeze')
   agent.disabled.add('guest-fsfreeze-status')
-  const outcome = withFrozenGuest(agent.path, async () => 'taken', options)
+  const outcome = withFrozenGuest(openGuestFreezer(agent.path), async () => 'taken', options)
   await expect(outcome).rejects.toMatchObject({ code: 'source.snapshot_failed' })
 })
 
 test('a freeze that ended before the thaw is no consistency', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   const outcome = await withFrozenGuest(
-    agent.path,
+    openGuestFreezer(agent.path),
     async () => {
       agent.frozen = false
     },
@@ -134,7 +85,7 @@ test('a freeze that ended before the thaw is no consistency', async () => {
 })
 
 test('thawing is tried again when the agent hangs up', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   agent.frozen = true
   agent.cuts = 2
   expect(await thawGuest(agent.path)).toBe(2)
@@ -142,7 +93,7 @@ test('thawing is tried again when the agent hangs up', async () => {
 })
 
 test('a guest that cannot be thawed is an error, not silence', async () => {
-  await using agent = await TestAgent.open()
+  await using agent = await TestGuestAgent.open()
   agent.refused.add('guest-fsfreeze-thaw')
   agent.frozen = true
   await expect(thawGuest(agent.path, 1)).rejects.toMatchObject({ code: 'source.snapshot_failed' })

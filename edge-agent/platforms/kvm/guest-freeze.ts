@@ -12,6 +12,22 @@ const THAW_TIMEOUT_MS = 10_000
 const THAW_ATTEMPTS_MAX = 6
 const THAW_PAUSE_MS = 500
 
+/** The file systems of one guest. */
+export interface GuestFreezer {
+  /** As `VmHost.freezeGuest`. */
+  freeze(options: CallOptions & { readonly maxMs: number }): Promise<boolean>
+  /** As `VmHost.thawGuest`. */
+  thaw(attemptsMax?: number): Promise<number>
+}
+
+/** Freezes and thaws through the guest agent's socket. It has no watchdog: what it froze its caller thaws. */
+export function openGuestFreezer(socketPath: string): GuestFreezer {
+  return {
+    freeze: async (options) => await freeze(socketPath, options),
+    thaw: async (attemptsMax) => await thawGuest(socketPath, attemptsMax),
+  }
+}
+
 /**
  * Runs `instant` with the guest's file systems frozen where its agent can do that, and thaws them whatever happens.
  * `instant` gets the milliseconds it may take. A guest that cannot be frozen is backed up as it runs: the returned
@@ -19,17 +35,17 @@ const THAW_PAUSE_MS = 500
  * Rejects as `instant`, or with `source.snapshot_failed` when the guest could not be thawed again.
  */
 export async function withFrozenGuest<T>(
-  socketPath: string,
+  freezer: GuestFreezer,
   instant: (timeoutMs: number) => Promise<T>,
   options: CallOptions,
 ): Promise<{ readonly value: T; readonly consistency: ConsistencyLevel }> {
-  const frozen = await freeze(socketPath, options)
+  const frozen = await freezer.freeze({ ...options, maxMs: FROZEN_MAX_MS })
   try {
     const value = await instant(FROZEN_MAX_MS)
-    const held = frozen && (await thawGuest(socketPath)) > 0
+    const held = frozen && (await freezer.thaw()) > 0
     return { value, consistency: held ? 'filesystem' : 'crash' }
   } catch (error) {
-    if (frozen) await thawGuest(socketPath)
+    if (frozen) await freezer.thaw()
     throw error
   }
 }

@@ -10,6 +10,7 @@ import { TestLineServer } from '../../qemu/test-line-server.ts'
 import type { FrozenDisk } from '../source-connector.ts'
 import { KvmBackupSession } from './kvm-backup-session.ts'
 import { KvmHost } from './kvm-host.ts'
+import { LocalVmHost } from './local-vm-host.ts'
 import { sessionNames } from './session-names.ts'
 import { SessionWatch } from './session-watch.ts'
 import { type VmConfig, writeVmConfig } from './vm-config.ts'
@@ -43,28 +44,29 @@ async function openVm() {
   const draft = await host.createDraft(randomUUID())
   await writeVmConfig(draft, config)
   const vm = await host.publishDraft(draft, config)
-  return { vm, [Symbol.asyncDispose]: async () => await rm(dir, { recursive: true, force: true }) }
+  const located = { host: new LocalVmHost({ host }), config }
+  return { vm, located, [Symbol.asyncDispose]: async () => await rm(dir, { recursive: true, force: true }) }
 }
 
 test('the room for old data is watched until the jobs that fill it are gone', async () => {
   await using monitor = await openMonitor()
   await using opened = await openVm()
-  const { vm: host } = opened
-  const names = sessionNames(host, randomUUID())
+  const { vm: there, located } = opened
+  const names = sessionNames(randomUUID())
   const { scratchFile } = names.disk('disk0', 0)
-  await writeFile(scratchFile, new Uint8Array(65_536))
+  await writeFile(join(there.dir, scratchFile), new Uint8Array(65_536))
   const content = createMemoryDisk({ sizeBytes: 65_536 })
   const hanging = Promise.withResolvers<void>()
   const source = Object.assign(content.freeze(), { [Symbol.asyncDispose]: async () => await hanging.promise })
   const disk: FrozenDisk = { diskId: 'disk0', sizeBytes: 65_536, mode: 'full', reason: 'FULL_FIRST', source }
-  const vm = { platformRef: host.config.vmId, name: 'web', powerState: 'running', guestAgent: false } as const
+  const vm = { platformRef: there.config.vmId, name: 'web', powerState: 'running', guestAgent: false } as const
   let closed = 0
   const session = new KvmBackupSession({
-    host,
+    located,
+    nbd: { path: '', hostPath: '', [Symbol.asyncDispose]: async () => {} },
     lease: { qmp: monitor.qmp, [Symbol.asyncDispose]: async () => {} },
     names,
     watch: new SessionWatch({ qmp: monitor.qmp, names, vmName: 'web' }),
-    scratchFiles: [scratchFile],
     limits: { minFreeBytes: 0, maxBytes: 0 },
     takenAt: new Date(),
     consistency: 'crash',

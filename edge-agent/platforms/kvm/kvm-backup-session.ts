@@ -1,24 +1,24 @@
 import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import type { FrozenDisk, SourceBackupSession, SourceVm } from '../source-connector.ts'
-import { clearRemains, removeBitmaps, removeScratchFiles } from './clear-remains.ts'
+import { clearRemains, removeBitmaps } from './clear-remains.ts'
 import { type FleecingLimits, guardFleecing } from './fleecing-guard.ts'
 import { fromQemu } from './kvm-errors.ts'
-import type { KvmVm } from './kvm-host.ts'
 import { isOurs, type SessionNames } from './session-names.ts'
 import type { SessionWatch } from './session-watch.ts'
+import type { LocatedVm, ServiceAddress } from './vm-host.ts'
 import type { MonitorLease } from './vm-monitors.ts'
-import { findVmProcess } from './vm-process.ts'
 
 const CLOSE_TIMEOUT_MS = 60_000
 
 export interface OpenSession {
-  readonly host: KvmVm
+  readonly located: LocatedVm
   readonly lease: MonitorLease
+  /** Where the export is reached; the session's from now on. */
+  readonly nbd: ServiceAddress
   readonly names: SessionNames
   /** Watching since before the instant; the session's from now on. */
   readonly watch: SessionWatch
-  readonly scratchFiles: readonly string[]
   readonly limits: FleecingLimits
   readonly takenAt: Date
   readonly consistency: ConsistencyLevel
@@ -50,8 +50,9 @@ export class KvmBackupSession implements SourceBackupSession {
     this.vm = parts.vm
     this.disks = parts.disks
     this.#parts = parts
-    const watched = { dir: parts.host.dir, files: parts.scratchFiles, limits: parts.limits }
-    this.#guard = guardFleecing(watched, (error) => {
+    const { host, config } = parts.located
+    const measure = async (options: CallOptions) => await host.measureSpace(config.vmId, options)
+    this.#guard = guardFleecing({ measure, limits: parts.limits }, (error) => {
       if (!this.#clearing) parts.watch.lose(error)
       // The new bitmaps stay until the end: the manifest that names them may be sealed just now.
       this.#relieved = this.#clear(new Set([parts.names.frozenBitmap]))
@@ -68,7 +69,7 @@ export class KvmBackupSession implements SourceBackupSession {
     this.#committed = true
     const kept = new Set([this.#parts.names.bitmap, this.#parts.names.frozenBitmap])
     try {
-      await removeBitmaps(this.#parts.lease.qmp, this.#parts.host, {
+      await removeBitmaps(this.#parts.lease.qmp, this.#parts.located, {
         signal,
         doomed: (_diskId, bitmap) => isOurs(bitmap) && !kept.has(bitmap),
       })
@@ -95,6 +96,7 @@ export class KvmBackupSession implements SourceBackupSession {
       this.#guard[Symbol.dispose]()
       // It may have been tripped meanwhile. What it clears must not be the next session.
       await Promise.allSettled([this.#relieved])
+      await this.#parts.nbd[Symbol.asyncDispose]()
       await this.#parts.lease[Symbol.asyncDispose]()
       this.#parts.onClosed()
     }
@@ -102,12 +104,18 @@ export class KvmBackupSession implements SourceBackupSession {
 
   /** Never rejects: what cannot be removed now, because QEMU is gone or stuck, `reconcile` removes later. */
   async #clear(bitmaps: ReadonlySet<string>): Promise<void> {
-    const { host, lease } = this.#parts
+    const { located, lease } = this.#parts
+    const options = { signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }
     try {
       const doomed = (_diskId: string, bitmap: string): boolean => bitmaps.has(bitmap)
-      await clearRemains(lease.qmp, host, { signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS), doomed })
+      await clearRemains(lease.qmp, located, { ...options, doomed })
     } catch {
-      if ((await findVmProcess(host)) === undefined) await removeScratchFiles(host).catch(() => {})
+      await removeOverlaysOfStopped(located, options).catch(() => {})
     }
   }
+}
+
+async function removeOverlaysOfStopped({ host, config }: LocatedVm, options: CallOptions): Promise<void> {
+  const vm = await host.findVm(config.vmId, options)
+  if (vm?.running === false) await host.removeScratch(config.vmId, options)
 }

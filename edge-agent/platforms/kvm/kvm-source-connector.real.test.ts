@@ -7,7 +7,6 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { describeSourceConnector, type SourceFixture } from '../source-connector.conformance.ts'
 import type { BackupRequest, SourceBackupSession, TrackingToken } from '../source-connector.ts'
-import { KvmSourceConnector } from './kvm-source-connector.ts'
 import { backendOf, KvmTestHost } from './kvm-test-host.ts'
 import { findVmProcess, stopVmProcess } from './vm-process.ts'
 
@@ -20,7 +19,7 @@ async function openFixture(): Promise<SourceFixture> {
   const host = await KvmTestHost.open()
   const vm = await host.addVm('guest', disks)
   await host.start(vm)
-  let connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  let connector = host.connect()
   return {
     get connector() {
       return connector
@@ -40,7 +39,7 @@ async function openFixture(): Promise<SourceFixture> {
     },
     crash: async () => {
       await host.cutMonitors()
-      connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+      connector = host.connect()
     },
     [Symbol.asyncDispose]: async () => await host[Symbol.asyncDispose](),
   }
@@ -52,7 +51,7 @@ describeSourceConnector('kvm', openFixture)
 async function backUpOnce(host: KvmTestHost) {
   const vm = await host.addVm('guest', disks)
   await host.start(vm)
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  const connector = host.connect()
   const ask = (base: ReadonlyMap<string, TrackingToken>): BackupRequest => {
     return { platformRef: vm.config.vmId, sessionId: randomUUID(), quiesce: true, base, full: false }
   }
@@ -124,6 +123,22 @@ test('a QEMU that dies during a backup makes the session lost, and nothing stays
   expect(next.disks.map(({ mode }) => mode)).toEqual(['compare', 'compare'])
 })
 
+test('a listing clears what a dead session left, and touches no open one', async () => {
+  await using host = await KvmTestHost.open()
+  const { vm, connector, ask, base } = await backUpOnce(host)
+  const leftOvers = async () => (await readdir(vm.dir)).filter((file) => file.startsWith('sendense-')).length
+  const session = await connector.openBackup(ask(base), options)
+  await Array.fromAsync(connector.listVms(options))
+  expect(session.lost.aborted).toBe(false)
+  expect(await leftOvers()).toBe(disks.length)
+  await host.cutMonitors()
+  await using next = host.connect()
+  expect(await Array.fromAsync(next.listVms(options))).toHaveLength(1)
+  await using again = await next.openBackup(ask(base), options)
+  expect(again.disks.map(({ reason }) => reason)).toEqual(['INCREMENTAL', 'INCREMENTAL'])
+  expect(await leftOvers()).toBe(disks.length)
+})
+
 test('a job that ends right after the instant makes the session lost', async () => {
   await using host = await KvmTestHost.open()
   const { vm, ask, base } = await backUpOnce(host)
@@ -135,7 +150,7 @@ test('a job that ends right after the instant makes the session lost', async () 
     return new Date()
   }
   const clock = { ...systemClock, now }
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, clock })
+  const connector = host.connect({ clock })
   await using session = await connector.openBackup(request, options)
   await cancelled
   if (!session.lost.aborted) await once(session.lost, 'abort', options)
@@ -165,7 +180,7 @@ test('a guest that overwrites too much during its backup loses the backup, not i
   await using host = await KvmTestHost.open()
   const { vm, ask, base } = await backUpOnce(host)
   const fleecing = { minFreeBytes: 0, maxBytes: 2 * MIB }
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, fleecing })
+  const connector = host.connect({ fleecing })
   await host.guestIo(vm, 'disk0', 'write -P 5 0 8M')
   const full = await commit(await connector.openBackup(ask(base), options))
   await using session = await connector.openBackup(ask(full), options)
@@ -186,7 +201,7 @@ test('a session that is lost between seal and commit can still be committed', as
   await using host = await KvmTestHost.open()
   const { vm, ask, base } = await backUpOnce(host)
   const fleecing = { minFreeBytes: 0, maxBytes: 2 * MIB }
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, fleecing })
+  const connector = host.connect({ fleecing })
   await host.guestIo(vm, 'disk0', 'write -P 5 0 8M')
   const session = await connector.openBackup(ask(base), options)
   const lost = new Promise((resolve) => session.lost.addEventListener('abort', resolve))
@@ -202,7 +217,7 @@ test('a backup does not begin where there is no room for what the guest overwrit
   await using host = await KvmTestHost.open()
   const { ask, base } = await backUpOnce(host)
   const fleecing = { minFreeBytes: Number.MAX_SAFE_INTEGER }
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors, fleecing })
+  const connector = host.connect({ fleecing })
   await expect(connector.openBackup(ask(base), options)).rejects.toMatchObject({ code: 'source.fleecing_space' })
 })
 
@@ -211,7 +226,7 @@ test('a raw disk has no bitmap: it is read in full, and compared where its base 
   const sizeBytes = 2 * MIB
   const vm = await host.addVm('raw', [{ diskId: 'disk0', sizeBytes, raw: true }])
   await host.start(vm)
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  const connector = host.connect()
   const known = new Map([['disk0', { diskId: 'disk0', sizeBytes, checkpoint: '', granularityBytes: 0 }]])
   for (const [base, reason, byte] of [
     [none, 'FULL_FIRST', 1],

@@ -1,7 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { KvmSourceConnector } from './kvm-source-connector.ts'
 import { KvmTestHost } from './kvm-test-host.ts'
 
 const options = { signal: AbortSignal.timeout(20_000) }
@@ -12,7 +11,7 @@ test('a stopped VM whose disk is missing hides no other VM', async () => {
   const broken = await host.addVm('broken', disks)
   const whole = await host.addVm('whole', disks)
   await rm(join(broken.dir, 'disk0.raw'))
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  const connector = host.connect()
   const listed = await Array.fromAsync(connector.listVms(options))
   expect(listed.map((vm) => vm.platformRef)).toEqual([whole.config.vmId])
   await expect(connector.getVm(broken.config.vmId, options)).rejects.toMatchObject({ code: 'source.disk_unsupported' })
@@ -23,7 +22,7 @@ test('a VM that is deleted while VMs are listed ends no listing', async () => {
   await host.addVm('first', disks)
   const going = await host.addVm('going', disks)
   await host.addVm('last', disks)
-  const connector = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  const connector = host.connect()
   const names: string[] = []
   for await (const vm of connector.listVms(options)) {
     names.push(vm.name)

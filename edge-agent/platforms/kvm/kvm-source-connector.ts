@@ -5,23 +5,26 @@ import type {
   BackupRequest,
   SourceBackupSession,
   SourceConnector,
+  SourcePart,
   SourceVm,
   TrackingToken,
 } from '../source-connector.ts'
 import { isGuestAgentConnected } from './block-queries.ts'
-import { clearRemains, removeScratchFiles } from './clear-remains.ts'
+import { clearRemains } from './clear-remains.ts'
 import { describeVm } from './describe-vm.ts'
 import { defaultFleecingLimits, type FleecingLimits } from './fleecing-guard.ts'
-import { thawGuest } from './guest-freeze.ts'
 import { fromQemu } from './kvm-errors.ts'
-import type { KvmHost, KvmVm } from './kvm-host.ts'
 import { openSession } from './open-session.ts'
 import { isOurs } from './session-names.ts'
+import { type HostedVm, type LocatedVm, platformRefOf, type VmHost, vmIdOn } from './vm-host.ts'
 import { VmMonitors } from './vm-monitors.ts'
-import { findVmProcess } from './vm-process.ts'
+
+/** Of one backup whose way to its host was cut while its disks were being frozen. */
+const OPENED_MAX = 3
 
 export interface KvmSourceOptions {
-  readonly host: KvmHost
+  /** The hosts there are now; asked each time, for they come and go. */
+  readonly hosts: () => readonly VmHost[]
   /** Shared with the target connector of the same process; stays the caller's to dispose. One of its own unless given. */
   readonly monitors?: VmMonitors
   readonly fleecing?: FleecingLimits
@@ -29,20 +32,24 @@ export interface KvmSourceOptions {
 }
 
 type DoomedBitmaps = (diskId: string, bitmap: string) => boolean
+type FoundVm = HostedVm & LocatedVm
 
-/** VMs of a plain-QEMU host, backed up by QMP alone: fleecing, dirty bitmaps, NBD. A VM's id is its `vmId`. */
+/** VMs of plain-QEMU hosts, backed up by QMP alone: fleecing, dirty bitmaps, NBD. `vm-host.ts` says what a VM's id is. */
 export class KvmSourceConnector implements SourceConnector {
   readonly kind = 'kvm'
-  readonly #host: KvmHost
+  readonly #hosts: () => readonly VmHost[]
   readonly #monitors: VmMonitors
   readonly #ownsMonitors: boolean
   readonly #limits: FleecingLimits
   readonly #clock: Clock
   /** VMs with a session that is open or being opened, closed or cleaned up. */
   readonly #busy = new Set<string>()
+  /** VMs that are put in order because a listing found what a dead session left. */
+  readonly #tidied = new Map<string, Promise<void>>()
+  readonly #over = new AbortController()
 
   constructor(options: KvmSourceOptions) {
-    this.#host = options.host
+    this.#hosts = options.hosts
     this.#monitors = options.monitors ?? new VmMonitors()
     this.#ownsMonitors = options.monitors === undefined
     this.#limits = options.fleecing ?? defaultFleecingLimits
@@ -50,17 +57,22 @@ export class KvmSourceConnector implements SourceConnector {
   }
 
   /** Leaves out a VM whose disks cannot be read, or that has just gone; `getVm` says what is wrong with it. */
-  async *listVms({ signal }: CallOptions): AsyncGenerator<SourceVm> {
-    for (const host of await this.#host.list()) {
-      signal.throwIfAborted()
-      const vm = await this.#describeReadable(host, { signal })
-      if (vm !== undefined) yield vm
-    }
+  async *listVms(options: CallOptions): AsyncGenerator<SourceVm> {
+    for (const host of this.#hosts()) yield* this.#listHost(host, options)
+  }
+
+  parts(): SourcePart[] {
+    return this.#hosts().map((host) => ({
+      name: host.name,
+      owns: (platformRef) => vmIdOn(host, platformRef) !== undefined,
+      listVms: (options) => this.#listHost(host, options),
+    }))
   }
 
   async getVm(platformRef: string, { signal }: CallOptions): Promise<SourceVm> {
     signal.throwIfAborted()
-    return await describeVm(await this.#host.get(platformRef), this.#monitors, { signal })
+    const vm = await this.#get(platformRef, { signal })
+    return await describeVm(vm.host, vm, { monitors: this.#monitors, signal })
   }
 
   async openBackup(request: BackupRequest, { signal }: CallOptions): Promise<SourceBackupSession> {
@@ -68,23 +80,14 @@ export class KvmSourceConnector implements SourceConnector {
     if (!/^[0-9a-f-]{1,64}$/.test(request.sessionId)) {
       throw new PlatformError('input.invalid', `${request.sessionId} cannot name a session`)
     }
-    const host = await this.#host.get(request.platformRef)
-    const release = this.#reserve(host)
+    const vm = await this.#get(request.platformRef, { signal })
+    const release = await this.#reserve(vm)
     try {
-      await expectRunning(host)
-      const vm = await describeVm(host, this.#monitors, { signal })
-      const lease = await this.#monitors.acquire(host, { signal })
-      try {
-        const parts = { host, vm, lease, request, clock: this.#clock, limits: this.#limits, onClosed: release }
-        return await openSession(parts, { signal })
-      } catch (error) {
-        await lease[Symbol.asyncDispose]()
-        throw error
-      }
+      return await this.#open(vm, request, { signal, onClosed: release })
     } catch (error) {
       release()
       signal.throwIfAborted()
-      throw fromQemu(error, `the disks of ${host.config.name} could not be frozen`)
+      throw fromQemu(error, `the disks of ${vm.config.name} could not be frozen`)
     }
   }
 
@@ -98,58 +101,124 @@ export class KvmSourceConnector implements SourceConnector {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#over.abort(new Error('the connector is closed'))
+    await Promise.allSettled(this.#tidied.values())
     if (this.#ownsMonitors) await this.#monitors[Symbol.asyncDispose]()
   }
 
-  async #describeReadable(host: KvmVm, options: CallOptions): Promise<SourceVm | undefined> {
+  async *#listHost(host: VmHost, { signal }: CallOptions): AsyncGenerator<SourceVm> {
+    for (const hosted of await host.listVms({ signal })) {
+      signal.throwIfAborted()
+      const found = { ...hosted, host }
+      if (hosted.scratchFiles.length > 0) this.#tidy(found)
+      const vm = await this.#describeReadable(found, { signal })
+      if (vm !== undefined) yield vm
+    }
+  }
+
+  async #describeReadable(vm: FoundVm, { signal }: CallOptions): Promise<SourceVm | undefined> {
     try {
-      return await describeVm(host, this.#monitors, options)
+      return await describeVm(vm.host, vm, { monitors: this.#monitors, signal })
     } catch (error) {
-      if (isPlatformError(error, 'source.disk_unsupported')) return undefined
+      if (isPlatformError(error, 'source.disk_unsupported') || isPlatformError(error, 'source.vm_not_found')) {
+        return undefined
+      }
       throw error
+    }
+  }
+
+  /** A way that is cut while the disks are frozen leaves nothing behind, and the disks are frozen again. */
+  async #open(
+    vm: FoundVm,
+    request: BackupRequest,
+    { signal, onClosed }: CallOptions & { readonly onClosed: () => void },
+  ): Promise<SourceBackupSession> {
+    expectRunning(vm)
+    const { host } = vm
+    const described = await describeVm(host, vm, { monitors: this.#monitors, signal })
+    for (let attempt = 1; ; attempt += 1) {
+      const lease = await this.#monitors.acquire(vm, { signal })
+      try {
+        const parts = { located: vm, vm: described, lease, request, onClosed, clock: this.#clock, limits: this.#limits }
+        return await openSession(parts, { signal })
+      } catch (error) {
+        await lease[Symbol.asyncDispose]()
+        const cut = isPlatformError(error, 'qemu.disconnected') || isPlatformError(error, 'source.unreachable')
+        if (!cut || host.patienceMs === 0 || attempt === OPENED_MAX || signal.aborted) throw error
+      }
     }
   }
 
   async #clean(platformRef: string, doomed: DoomedBitmaps, { signal }: CallOptions): Promise<void> {
     signal.throwIfAborted()
-    const host = (await this.#host.list()).find(({ config }) => config.vmId === platformRef)
-    if (host === undefined) return
-    const release = this.#reserve(host)
+    const vm = await this.#find(platformRef, { signal })
+    if (vm === undefined) return
+    const release = await this.#reserve(vm)
     try {
-      await this.#cleanVm(host, doomed, { signal })
+      await this.#cleanVm(vm, doomed, { signal })
     } catch (error) {
-      throw fromQemu(error, `what dead backups of ${host.config.name} left could not be removed`)
+      throw fromQemu(error, `what dead backups of ${vm.config.name} left could not be removed`)
     } finally {
       release()
     }
   }
 
-  async #cleanVm(host: KvmVm, doomed: DoomedBitmaps, options: CallOptions): Promise<void> {
-    if ((await findVmProcess(host)) === undefined) {
-      await removeScratchFiles(host)
+  async #cleanVm(vm: FoundVm, doomed: DoomedBitmaps, options: CallOptions): Promise<void> {
+    const { host, config, running } = vm
+    if (!running) {
+      await host.removeScratch(config.vmId, options)
       return
     }
-    await using lease = await this.#monitors.acquire(host, options)
+    await using lease = await this.#monitors.acquire(vm, options)
     if (await isGuestAgentConnected(lease.qmp, options)) {
       // An agent that does not answer cannot thaw, and must not keep the rest from being cleaned up.
-      await thawGuest(host.guestAgentSocket, 1).catch(() => {})
+      await host.thawGuest(config.vmId, { attemptsMax: 1 }).catch(() => {})
     }
-    await clearRemains(lease.qmp, host, { ...options, doomed })
+    await clearRemains(lease.qmp, vm, { ...options, doomed })
   }
 
-  #reserve(vm: KvmVm): () => void {
-    const { vmId, name } = vm.config
-    if (this.#busy.has(vmId)) {
-      throw new PlatformError('source.busy', `another backup of ${name} is open`, { details: { platformRef: vmId } })
+  /** What a dead session left is cleared as soon as it is seen; where that fails, the next listing sees it again. */
+  #tidy(vm: FoundVm): void {
+    const key = platformRefOf(vm)
+    if (this.#busy.has(key) || this.#tidied.has(key) || this.#over.signal.aborted) return
+    const work = this.#cleanVm(vm, () => false, { signal: this.#over.signal })
+    const done = work.catch(() => {}).finally(() => this.#tidied.delete(key))
+    this.#tidied.set(key, done)
+  }
+
+  async #find(platformRef: string, options: CallOptions): Promise<FoundVm | undefined> {
+    for (const host of this.#hosts()) {
+      const vmId = vmIdOn(host, platformRef)
+      const vm = vmId === undefined ? undefined : await host.findVm(vmId, options)
+      if (vm !== undefined) return { ...vm, host }
     }
-    this.#busy.add(vmId)
-    return () => this.#busy.delete(vmId)
+    return undefined
+  }
+
+  async #get(platformRef: string, options: CallOptions): Promise<FoundVm> {
+    const vm = await this.#find(platformRef, options)
+    if (vm !== undefined) return vm
+    throw new PlatformError('source.vm_not_found', `there is no VM ${platformRef} on any host`, {
+      details: { platformRef },
+    })
+  }
+
+  async #reserve(vm: LocatedVm): Promise<() => void> {
+    const key = platformRefOf(vm)
+    await this.#tidied.get(key)
+    if (this.#busy.has(key)) {
+      throw new PlatformError('source.busy', `another backup of ${vm.config.name} is open`, {
+        details: { platformRef: key },
+      })
+    }
+    this.#busy.add(key)
+    return () => this.#busy.delete(key)
   }
 }
 
-async function expectRunning(vm: KvmVm): Promise<void> {
-  if ((await findVmProcess(vm)) !== undefined) return
+function expectRunning(vm: FoundVm): void {
+  if (vm.running) return
   throw new PlatformError('source.vm_not_running', `VM ${vm.config.name} does not run`, {
-    details: { platformRef: vm.config.vmId },
+    details: { platformRef: platformRefOf(vm) },
   })
 }

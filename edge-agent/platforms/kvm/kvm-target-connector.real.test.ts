@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { expectSuccess } from '../../qemu/qemu-img.ts'
 import { describeTargetConnector, type TargetFixture } from '../target-connector.conformance.ts'
-import { KvmSourceConnector } from './kvm-source-connector.ts'
 import { KvmTargetConnector } from './kvm-target-connector.ts'
 import { KvmTestHost } from './kvm-test-host.ts'
 
@@ -17,7 +16,7 @@ async function openFixture(): Promise<TargetFixture> {
     get connector() {
       return connector
     },
-    source: new KvmSourceConnector({ host: host.host, monitors: host.monitors }),
+    source: host.connect(),
     read: async (platformRef, diskId) => {
       const { dir, config } = await host.host.get(platformRef)
       const file = config.disks.find((disk) => disk.diskId === diskId)?.file ?? ''
@@ -42,7 +41,7 @@ test('a guest that does not come up is target.boot_failed, and is left running',
   const target = new KvmTargetConnector({ host: host.host, monitors: host.monitors, accelerator: 'tcg' })
   const starting = target.startVm(vm.config.vmId, { ...options, timeoutMs: 1500 })
   await expect(starting).rejects.toMatchObject({ code: 'target.boot_failed', details: { platformRef: vm.config.vmId } })
-  const source = new KvmSourceConnector({ host: host.host, monitors: host.monitors })
+  const source = host.connect()
   expect(await source.getVm(vm.config.vmId, options)).toMatchObject({ powerState: 'running' })
   await target.stopVm(vm.config.vmId, options)
   expect(await source.getVm(vm.config.vmId, options)).toMatchObject({ powerState: 'stopped' })

@@ -8,6 +8,7 @@ import type { BootProof, NewVm, NewVmRequest, TargetConnector } from '../target-
 import { awaitBoot, type BootWaitOptions } from './boot-proof.ts'
 import { describeVm } from './describe-vm.ts'
 import type { KvmHost, KvmVm } from './kvm-host.ts'
+import { LocalVmHost } from './local-vm-host.ts'
 import { openNewVm } from './new-vm.ts'
 import { VmConfig } from './vm-config.ts'
 import { VmMonitors } from './vm-monitors.ts'
@@ -25,6 +26,7 @@ export interface KvmTargetOptions {
 export class KvmTargetConnector implements TargetConnector {
   readonly kind = 'kvm'
   readonly #host: KvmHost
+  readonly #local: LocalVmHost
   readonly #monitors: VmMonitors
   readonly #ownsMonitors: boolean
   readonly #accelerator: KvmTargetOptions['accelerator']
@@ -33,6 +35,7 @@ export class KvmTargetConnector implements TargetConnector {
 
   constructor(options: KvmTargetOptions) {
     this.#host = options.host
+    this.#local = new LocalVmHost({ host: options.host })
     this.#monitors = options.monitors ?? new VmMonitors()
     this.#ownsMonitors = options.monitors === undefined
     this.#accelerator = options.accelerator
@@ -98,8 +101,9 @@ export class KvmTargetConnector implements TargetConnector {
 
   async findCreated(creationId: string, { signal }: CallOptions): Promise<SourceVm | undefined> {
     signal.throwIfAborted()
-    const vm = (await this.#host.list()).find(({ config }) => config.creationId === creationId)
-    return vm === undefined ? undefined : await describeVm(vm, this.#monitors, { signal })
+    const found = (await this.#host.list()).find(({ config }) => config.creationId === creationId)
+    const vm = found === undefined ? undefined : await this.#local.findVm(found.config.vmId, { signal })
+    return vm === undefined ? undefined : await describeVm(this.#local, vm, { monitors: this.#monitors, signal })
   }
 
   async reconcile(keep: readonly string[], { signal }: CallOptions): Promise<void> {

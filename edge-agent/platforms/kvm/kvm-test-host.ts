@@ -7,6 +7,8 @@ import { z } from 'zod'
 import { queryNodes } from './block-queries.ts'
 import { deviceId } from './command-line.ts'
 import { KvmHost, type KvmVm } from './kvm-host.ts'
+import { KvmSourceConnector, type KvmSourceOptions } from './kvm-source-connector.ts'
+import { LocalVmHost } from './local-vm-host.ts'
 import { createDiskImage } from './new-disk-image.ts'
 import { type KvmDisk, type VmConfig, writeVmConfig } from './vm-config.ts'
 import { VmMonitors } from './vm-monitors.ts'
@@ -37,17 +39,24 @@ async function createTestDisk(dir: string, { diskId, sizeBytes, raw = false }: N
 export class KvmTestHost implements AsyncDisposable {
   readonly dir: string
   readonly host: KvmHost
+  readonly local: LocalVmHost
   monitors = new VmMonitors()
 
   private constructor(dir: string) {
     this.dir = dir
     this.host = new KvmHost({ rootDir: join(dir, 'vms'), runtimeDir: join(dir, 'run') })
+    this.local = new LocalVmHost({ host: this.host })
   }
 
   static async open(): Promise<KvmTestHost> {
     const made = new KvmTestHost(await mkdtemp(join(tmpdir(), 'sd-kvm-')))
     await mkdir(made.host.rootDir)
     return made
+  }
+
+  /** A connector of this machine alone, on the monitors of this object. */
+  connect(more: Partial<KvmSourceOptions> = {}): KvmSourceConnector {
+    return new KvmSourceConnector({ hosts: () => [this.local], monitors: this.monitors, ...more })
   }
 
   /** Makes a VM with empty disks; raw ones cannot track changes. */
@@ -86,13 +95,13 @@ export class KvmTestHost implements AsyncDisposable {
   }
 
   async bitmaps(vm: KvmVm, diskId: string): Promise<string[]> {
-    await using lease = await this.monitors.acquire(vm, options)
+    await using lease = await this.monitors.acquire({ host: this.local, config: vm.config }, options)
     const node = (await queryNodes(lease.qmp, options)).find(({ nodeName }) => nodeName === diskId)
     return node?.bitmaps.map(({ name }) => name) ?? []
   }
 
   async qmp<T>(vm: KvmVm, command: string, args: object, answer: z.ZodType<T>): Promise<T> {
-    await using lease = await this.monitors.acquire(vm, options)
+    await using lease = await this.monitors.acquire({ host: this.local, config: vm.config }, options)
     return await lease.qmp.execute(command, args, answer, options)
   }
 

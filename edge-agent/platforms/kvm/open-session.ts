@@ -1,21 +1,19 @@
-import { rm } from 'node:fs/promises'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
 import { lazyNbdSource } from '../../nbd/client/lazy-nbd-disk.ts'
-import { createQcow2Image } from '../../qemu/qemu-img.ts'
-import type { QmpClient } from '../../qemu/qmp-client.ts'
+import type { QmpConnection } from '../../qemu/qmp-connection.ts'
 import { chooseMode, type ModeAnswer } from '../choose-mode.ts'
 import type { BackupRequest, FrozenDisk, SourceVm } from '../source-connector.ts'
 import { isGuestAgentConnected, type NodeState, queryExports, queryJobs, queryNodes } from './block-queries.ts'
 import { clearRemains } from './clear-remains.ts'
 import { expectFleecingSpace, type FleecingLimits } from './fleecing-guard.ts'
-import { withFrozenGuest } from './guest-freeze.ts'
+import { type GuestFreezer, withFrozenGuest } from './guest-freeze.ts'
 import { KvmBackupSession } from './kvm-backup-session.ts'
-import type { KvmVm } from './kvm-host.ts'
 import { isOurs, type SessionNames, sessionNames } from './session-names.ts'
 import { SessionWatch } from './session-watch.ts'
+import type { LocatedVm, ServiceAddress } from './vm-host.ts'
 import type { MonitorLease } from './vm-monitors.ts'
 
 /** Of new bitmaps: what QEMU takes for QCOW2 by itself, and what the repository's chunks divide into. */
@@ -24,7 +22,7 @@ const TRANSACTION_TIMEOUT_MS = 30_000
 const CLEAR_TIMEOUT_MS = 60_000
 
 export interface SessionParts {
-  readonly host: KvmVm
+  readonly located: LocatedVm
   readonly vm: SourceVm
   /** Belongs to the session once this resolved. */
   readonly lease: MonitorLease
@@ -48,32 +46,37 @@ interface DiskPlan extends ModeAnswer {
  * Rejects with `source.*` and `qemu.*`; then nothing of the session is left in QEMU.
  */
 export async function openSession(parts: SessionParts, { signal }: CallOptions): Promise<KvmBackupSession> {
-  const { host, lease, request, vm, limits, onClosed } = parts
+  const { located, lease, request, vm, limits, onClosed } = parts
+  const { host, config } = located
   const { qmp } = lease
   await expectNoSession(qmp, vm, { signal })
-  await expectFleecingSpace(host.dir, limits)
-  const names = sessionNames(host, request.sessionId)
-  const plans = planDisks(host, await queryNodes(qmp, { signal }), request, names)
+  expectFleecingSpace(await host.measureSpace(config.vmId, { signal }), limits)
+  const names = sessionNames(request.sessionId)
+  const plans = planDisks(located, await queryNodes(qmp, { signal }), request, names)
   const watch = new SessionWatch({ qmp, names, vmName: vm.name })
+  await using undo = new AsyncDisposableStack()
+  const nbd = undo.use(await host.openService(config.vmId, 'nbd', { signal }))
   try {
-    for (const plan of plans) await addOverlay(qmp, plan, { signal })
+    for (const plan of plans) await addOverlay(qmp, located, plan, { signal })
     const { takenAt, consistency } = await takeInstant(qmp, parts, instantActions(plans, names), { signal })
-    await exportDisks(qmp, host, plans, names, { signal })
-    const scratchFiles = plans.map((plan) => plan.names.scratchFile)
-    const disks = plans.map((plan) => frozenDisk(host, plan, names))
-    const session = { host, lease, names, watch, scratchFiles, limits, takenAt, consistency, vm, disks, onClosed }
-    return new KvmBackupSession(session)
+    await exportDisks(qmp, nbd, plans, names, { signal })
+    watch.expectJobs(plans.map((plan) => plan.names.job))
+    const disks = plans.map((plan) => frozenDisk(nbd, plan, names))
+    const session = { located, lease, nbd, names, watch, limits, takenAt, consistency, vm, disks, onClosed }
+    const opened = new KvmBackupSession(session)
+    undo.move()
+    return opened
   } catch (error) {
     watch[Symbol.dispose]()
     const mine = new Set([names.bitmap, names.frozenBitmap])
     const doomed = (_diskId: string, bitmap: string): boolean => mine.has(bitmap)
     // Where this fails too, QEMU is gone or stuck, and the first error says more.
-    await clearRemains(qmp, host, { signal: AbortSignal.timeout(CLEAR_TIMEOUT_MS), doomed }).catch(() => {})
+    await clearRemains(qmp, located, { signal: AbortSignal.timeout(CLEAR_TIMEOUT_MS), doomed }).catch(() => {})
     throw error
   }
 }
 
-async function expectNoSession(qmp: QmpClient, vm: SourceVm, options: CallOptions): Promise<void> {
+async function expectNoSession(qmp: QmpConnection, vm: SourceVm, options: CallOptions): Promise<void> {
   const nodes = (await queryNodes(qmp, options)).map(({ nodeName }) => nodeName)
   const found = [...(await queryExports(qmp, options)), ...(await queryJobs(qmp, options)), ...nodes].find(isOurs)
   if (found === undefined) return
@@ -82,11 +85,16 @@ async function expectNoSession(qmp: QmpClient, vm: SourceVm, options: CallOption
   })
 }
 
-function planDisks(host: KvmVm, nodes: readonly NodeState[], request: BackupRequest, names: SessionNames): DiskPlan[] {
-  return host.config.disks.map(({ diskId, format }, index) => {
+function planDisks(
+  { config }: LocatedVm,
+  nodes: readonly NodeState[],
+  request: BackupRequest,
+  names: SessionNames,
+): DiskPlan[] {
+  return config.disks.map(({ diskId, format }, index) => {
     const node = nodes.find(({ nodeName }) => nodeName === diskId)
     if (node === undefined) {
-      throw new PlatformError('source.disk_unsupported', `QEMU of ${host.config.name} has no disk ${diskId}`)
+      throw new PlatformError('source.disk_unsupported', `QEMU of ${config.name} has no disk ${diskId}`)
     }
     const { sizeBytes } = node
     const base = request.base.get(diskId)
@@ -99,15 +107,20 @@ function planDisks(host: KvmVm, nodes: readonly NodeState[], request: BackupRequ
 }
 
 /** What the guest overwrites from the instant on is kept here; all else is read through from the disk. */
-async function addOverlay(qmp: QmpClient, plan: DiskPlan, { signal }: CallOptions): Promise<void> {
+async function addOverlay(
+  qmp: QmpConnection,
+  { host, config }: LocatedVm,
+  plan: DiskPlan,
+  { signal }: CallOptions,
+): Promise<void> {
   const { node, scratchFile } = plan.names
-  await rm(scratchFile, { force: true })
-  await createQcow2Image({ path: scratchFile, sizeBytes: plan.sizeBytes }, { signal })
+  const scratch = { file: scratchFile, sizeBytes: plan.sizeBytes }
+  const filename = await host.createScratch(config.vmId, scratch, { signal })
   const overlay = {
     'driver': 'qcow2',
     'node-name': node,
     'backing': plan.diskId,
-    'file': { driver: 'file', filename: scratchFile },
+    'file': { driver: 'file', filename },
   }
   await qmp.execute('blockdev-add', overlay, z.unknown(), { signal })
 }
@@ -143,8 +156,8 @@ export function instantActions(
 }
 
 async function takeInstant(
-  qmp: QmpClient,
-  { host, request, clock }: SessionParts,
+  qmp: QmpConnection,
+  { located: { host, config }, request, clock }: SessionParts,
   actions: ReturnType<typeof instantActions>,
   { signal }: CallOptions,
 ) {
@@ -153,33 +166,40 @@ async function takeInstant(
     return clock.now()
   }
   if (request.quiesce && (await isGuestAgentConnected(qmp, { signal }))) {
-    const { value, consistency } = await withFrozenGuest(host.guestAgentSocket, instant, { signal })
+    const freezer: GuestFreezer = {
+      freeze: async ({ maxMs, ...options }) => await host.freezeGuest(config.vmId, { maxMs }, options),
+      thaw: async () => await host.thawGuest(config.vmId),
+    }
+    const { value, consistency } = await withFrozenGuest(freezer, instant, { signal })
     return { takenAt: value, consistency }
   }
   return { takenAt: await instant(TRANSACTION_TIMEOUT_MS), consistency: 'crash' as const }
 }
 
 async function exportDisks(
-  qmp: QmpClient,
-  host: KvmVm,
+  qmp: QmpConnection,
+  { hostPath }: ServiceAddress,
   plans: readonly DiskPlan[],
   names: SessionNames,
   { signal }: CallOptions,
 ): Promise<void> {
-  const addr = { type: 'unix', data: { path: host.nbdSocket } }
+  const addr = { type: 'unix', data: { path: hostPath } }
   await qmp.execute('nbd-server-start', { addr }, z.unknown(), { signal })
   for (const { diskId, baseBitmap, names: own } of plans) {
     const bitmaps = baseBitmap === undefined ? {} : { bitmaps: [{ node: diskId, name: names.frozenBitmap }] }
-    const options = { 'type': 'nbd', 'id': own.export, 'node-name': own.node, 'name': diskId, ...bitmaps }
+    const options = { 'type': 'nbd', 'id': own.export, 'node-name': own.node, 'name': own.export, ...bitmaps }
     await qmp.execute('block-export-add', options, z.unknown(), { signal })
   }
 }
 
-function frozenDisk(host: KvmVm, plan: DiskPlan, names: SessionNames): FrozenDisk {
+function frozenDisk(nbd: ServiceAddress, plan: DiskPlan, names: SessionNames): FrozenDisk {
   const { diskId, sizeBytes, mode, reason, tracks, baseBitmap } = plan
   const dirty = baseBitmap === undefined ? {} : { dirtyContext: `qemu:dirty-bitmap:${names.frozenBitmap}` }
-  const address = { transport: 'unix' as const, path: host.nbdSocket }
-  const source = lazyNbdSource({ endpoint: { kind: 'nbd', address, exportName: diskId, ...dirty }, sizeBytes })
+  const address = { transport: 'unix' as const, path: nbd.path }
+  const source = lazyNbdSource({
+    endpoint: { kind: 'nbd', address, exportName: plan.names.export, ...dirty },
+    sizeBytes,
+  })
   const token = { diskId, sizeBytes, checkpoint: names.bitmap, granularityBytes: GRANULARITY_BYTES }
   return { diskId, sizeBytes, mode, reason, source, ...(tracks ? { token } : {}) }
 }

@@ -1,7 +1,9 @@
-import { join } from 'node:path'
-import type { KvmVm } from './kvm-host.ts'
+import { z } from 'zod'
 
 const PREFIX = 'sendense-'
+
+/** Name of a fleecing overlay's file beside the disks. */
+export const ScratchFile = z.string().regex(/^sendense-[0-9a-f-]{1,64}-[A-Za-z][A-Za-z0-9_.-]{0,30}\.fleece$/)
 
 /** Whether a session of ours, alive or dead, gave this name to a bitmap, node, job, export or file. */
 export function isOurs(name: string): boolean {
@@ -19,6 +21,7 @@ export interface SessionNames {
     index: number,
   ): {
     readonly job: string
+    /** Also the export's name for clients: never that of another session or VM, whatever way they come back. */
     readonly export: string
     /** At most 31 bytes, as QEMU wants it. */
     readonly node: string
@@ -26,7 +29,7 @@ export interface SessionNames {
   }
 }
 
-export function sessionNames(vm: KvmVm, sessionId: string): SessionNames {
+export function sessionNames(sessionId: string): SessionNames {
   const bitmap = `${PREFIX}${sessionId}`
   const tag = sessionId.replaceAll('-', '').slice(-12)
   return {
@@ -36,7 +39,7 @@ export function sessionNames(vm: KvmVm, sessionId: string): SessionNames {
       job: `${bitmap}-${diskId}`,
       export: `${bitmap}-${diskId}`,
       node: `${PREFIX}${tag}-${index}`,
-      scratchFile: join(vm.dir, `${bitmap}-${diskId}.fleece`),
+      scratchFile: `${bitmap}-${diskId}.fleece`,
     }),
   }
 }
