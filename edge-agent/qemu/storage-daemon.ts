@@ -3,11 +3,20 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../block/block-endpoint.ts'
 import type { CallOptions } from '../block/block-source.ts'
 
+/**
+ * QEMU's server allocates a buffer for each request; glibc would give one of a MiB back to the system each time and take
+ * new pages for the next, which costs as much as the copy itself (mallopt(3); docs/decisions/0010).
+ */
+const KEEP_BUFFERS = {
+  MALLOC_MMAP_THRESHOLD_: String(32 * 1024 * 1024),
+  MALLOC_TRIM_THRESHOLD_: String(128 * 1024 * 1024),
+}
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 60_000
 const POLL_MS = 5
@@ -126,7 +135,8 @@ class RunningDaemon {
 
   constructor(args: readonly string[], socketPath: string) {
     this.socketPath = socketPath
-    this.#process = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const env = { ...process.env, ...KEEP_BUFFERS }
+    this.#process = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'], env })
     this.#process.stderr?.setEncoding('utf8')
     this.#process.stderr?.on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL_BYTES)
