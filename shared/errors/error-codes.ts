@@ -160,6 +160,11 @@ export const errorCodes = {
     httpStatus: 503,
     advice: 'Check that the NBD server runs; the job tries again.',
   },
+  'nbd.listen_failed': {
+    retry: 'after-fix',
+    httpStatus: 500,
+    advice: 'Choose another socket path or port, or end the program that has it.',
+  },
   'nbd.io_failed': { retry: 'backoff', httpStatus: 502, advice: 'Check the disk behind the NBD server.' },
   'nbd.read_only': { retry: 'after-fix', httpStatus: 409, advice: 'Export it writable.' },
   'nbd.no_space': { retry: 'after-fix', httpStatus: 507, advice: 'Free space on the storage behind the NBD server.' },
