@@ -19,6 +19,7 @@ const AGENT_LEVELS: readonly (readonly string[])[] = [
   ['backup', 'restore', 'replication'],
   ['jobs'],
   ['catalog'],
+  ['capture'],
   ['platforms', 'applications', 'repository', 'volumes'],
   ['mover'],
   ['object-store', 'nbd', 'qemu', 'tunnel'],

@@ -267,6 +267,48 @@ export const errorCodes = {
     advice: 'Find out what connects to the tunnel port: it does not speak SSH as it should.',
   },
 
+  'capture.not_enrolled': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice: 'Make a token on the edge agent (sendense-edge capture-token create) and run sendense-edge capture enrol.',
+  },
+  'capture.not_running': {
+    retry: 'after-fix',
+    httpStatus: 503,
+    advice: 'Start it: sendense-edge capture run.',
+  },
+  'capture.already_running': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice: 'Stop the other capture agent, or give this one a state directory of its own.',
+  },
+  'capture.disconnected': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice: 'Check that the capture agent runs on the KVM host; the connection comes back by itself.',
+  },
+  'capture.no_answer': {
+    retry: 'backoff',
+    httpStatus: 504,
+    advice: 'Look at the load and the log of the named KVM host.',
+  },
+  'capture.version_unsupported': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice: 'Update the older of the two: edge agent or capture agent.',
+  },
+  'capture.protocol_violation': {
+    retry: 'never',
+    httpStatus: 502,
+    advice: 'Send the logs of edge agent and capture agent to support, with both versions.',
+  },
+  'capture.ports_exhausted': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice:
+      'Wait for other backups of this KVM host, or grant its capture agent more ports: two for each backup at once, and two more.',
+  },
+
   'job.not_found': { retry: 'never', httpStatus: 404, advice: 'Choose a job that is listed.' },
   'job.already_running': {
     retry: 'backoff',
