@@ -1,8 +1,19 @@
 import type { Socket } from 'node:net'
+import { type DirectReads, openDirectSocket } from './direct-socket.ts'
+
+/** Received into, where the consumer has no room of its own: enough for many requests, little of a payload. */
+const SCRATCH_BYTES = 16 * 1024
 
 /** Takes what a client sends. */
 export interface ByteConsumer {
-  /** @param piece the consumer's to keep */
+  /**
+   * Where the next bytes may go without being copied, not empty. Undefined: nowhere special. It may be given and never
+   * used; what arrives in it is told by `onFilled`.
+   */
+  room?(): Buffer | undefined
+  /** The first bytes of the room last given have arrived. */
+  onFilled?(lengthBytes: number): void
+  /** @param piece the consumer's until the call returns or, where the client was paused meanwhile, until it is resumed */
   onBytes(piece: Buffer): void
   /** The client sends no more; it may still listen. */
   onEnd(): void
@@ -24,15 +35,20 @@ export class ClientSocket {
   readonly #onData = (piece: Buffer): void => this.#consumer.onBytes(piece)
   readonly #onEnd = (): void => this.#consumer.onEnd()
 
-  /** @param socket one that allows half-open connections, so that replies reach a client that sends no more */
-  constructor(socket: Socket, consumer: ByteConsumer) {
-    this.#socket = socket
+  /**
+   * @param accepted paused, and half-open allowed: replies reach a client that sends no more
+   * @param options.direct receive without copies, where that can be had; `upgrade` cannot be called then
+   */
+  constructor(accepted: Socket, consumer: ByteConsumer, { direct }: { readonly direct: boolean }) {
     this.#consumer = consumer
+    const socket = (direct ? openDirectSocket(accepted, this.#directReads()) : undefined) ?? accepted
+    this.#socket = socket
     const closed = Promise.withResolvers<void>()
     this.closed = closed.promise
     socket.on('close', () => closed.resolve())
     socket.setNoDelay(true)
     this.#attach(socket)
+    socket.resume()
   }
 
   /** Nothing is left that was written and has not gone to the system. */
@@ -114,6 +130,21 @@ export class ClientSocket {
   /** Ends it at once. */
   destroy(): void {
     this.#socket.destroy()
+  }
+
+  #directReads(): DirectReads {
+    const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+    let room: Buffer | undefined
+    return {
+      room: () => {
+        room = this.#consumer.room?.()
+        return room ?? scratch
+      },
+      onFilled: (lengthBytes) => {
+        if (room === undefined) this.#consumer.onBytes(scratch.subarray(0, lengthBytes))
+        else this.#consumer.onFilled?.(lengthBytes)
+      },
+    }
   }
 
   #attach(socket: Socket): void {

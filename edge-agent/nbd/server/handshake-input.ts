@@ -42,7 +42,7 @@ export class HandshakeInput implements ByteConsumer {
   }
 
   onBytes(piece: Buffer): void {
-    this.#held = this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece])
+    this.#held = Buffer.concat([this.#held, piece])
     this.#serve()
   }
 

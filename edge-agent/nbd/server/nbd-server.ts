@@ -70,7 +70,7 @@ export class NbdServer implements AsyncDisposable {
    */
   async listen(address: NbdAddress): Promise<NbdAddress> {
     assert(this.#closing === undefined, 'a server that ends listens no more')
-    const server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket))
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => this.#accept(socket))
     const { address: real, remove } = await listenAt(server, address)
     this.#listeners.push({ server, remove })
     return real

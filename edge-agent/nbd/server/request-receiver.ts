@@ -2,6 +2,9 @@ import { clientViolation } from '../wire/nbd-errors.ts'
 import { decodeRequest, type ReceivedRequest, requestHeaderBytes } from '../wire/received-request.ts'
 import { PAYLOAD_BYTES_MAX } from './nbd-export.ts'
 
+/** Less of a payload is copied rather than read for itself. */
+const DIRECT_BYTES_MIN = 4096
+
 /** Who answers the requests. */
 export interface RequestConsumer {
   /** A header is whole. False: not now; nothing more is taken, and the next call of `consume` asks again. */
@@ -65,6 +68,17 @@ export class RequestReceiver {
     return at
   }
 
+  /** The rest of a payload's buffer, undefined where none is awaited or it is dropped. */
+  payloadRoom(): Buffer | undefined {
+    if (this.#payloadLeftBytes < DIRECT_BYTES_MIN) return undefined
+    return this.#target?.subarray(this.#payloadAt)
+  }
+
+  /** The first bytes of `payloadRoom` have arrived there. */
+  payloadArrived(lengthBytes: number): void {
+    this.#advance(lengthBytes)
+  }
+
   #endOfHeader(): boolean {
     this.#headerBytes = 0
     const request = decodeRequest(this.#header, this.#extended)
@@ -86,11 +100,15 @@ export class RequestReceiver {
   #takePayload(piece: Buffer, at: number): number {
     const takenBytes = Math.min(piece.length - at, this.#payloadLeftBytes)
     if (this.#target !== undefined) piece.copy(this.#target, this.#payloadAt, at, at + takenBytes)
-    this.#payloadAt += takenBytes
-    this.#payloadLeftBytes -= takenBytes
-    if (this.#payloadLeftBytes > 0) return takenBytes
+    this.#advance(takenBytes)
+    return takenBytes
+  }
+
+  #advance(lengthBytes: number): void {
+    this.#payloadAt += lengthBytes
+    this.#payloadLeftBytes -= lengthBytes
+    if (this.#payloadLeftBytes > 0) return
     this.#target = undefined
     this.#consumer.accept()
-    return takenBytes
   }
 }

@@ -21,7 +21,7 @@ export interface ConnectionLimits {
 }
 
 export interface ConnectionOptions {
-  /** Just accepted, allowing half-open connections. */
+  /** Just accepted, paused, allowing half-open connections. */
   readonly socket: Socket
   readonly offer: Omit<HandshakeOffer, 'isEnding'>
   readonly certificate: NbdServerCertificate | undefined
@@ -46,7 +46,8 @@ export class ServerConnection {
     this.#options = options
     const flow = { pause: () => this.#socket.pause(), resume: () => this.#socket.resume() }
     this.#input = new HandshakeInput(flow)
-    this.#socket = new ClientSocket(options.socket, this.#input)
+    const direct = options.certificate === undefined
+    this.#socket = new ClientSocket(options.socket, this.#input, { direct })
     void this.#socket.closed.then(() => this.#abandon(disconnected('the client is gone')))
     this.over = this.#run()
   }
@@ -152,6 +153,8 @@ export class ServerConnection {
     }, idleTimeoutMs)
     void this.#socket.closed.then(() => clearTimeout(idle))
     this.#socket.giveTo({
+      room: () => transmission.room(),
+      onFilled: (lengthBytes) => transmission.onFilled(lengthBytes),
       onBytes: (piece) => {
         idle.refresh()
         transmission.onBytes(piece)

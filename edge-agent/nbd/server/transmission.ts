@@ -85,6 +85,15 @@ export class Transmission implements ByteConsumer, RequestConsumer {
     this.#consume()
   }
 
+  room(): Buffer | undefined {
+    return this.#end === 'leaving' ? undefined : this.#receiver.payloadRoom()
+  }
+
+  onFilled(lengthBytes: number): void {
+    // Given before everything ended: the buffer is still held until this request's payload is dropped with it.
+    if (this.#end !== 'leaving') this.#receiver.payloadArrived(lengthBytes)
+  }
+
   onEnd(): void {
     this.#leave()
   }
