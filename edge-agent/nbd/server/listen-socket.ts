@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmod, link, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, link, lstat, mkdtemp, rm } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
@@ -70,8 +70,9 @@ async function linkFree(hidden: string, path: string): Promise<void> {
   }
 }
 
-/** Anything but a socket that refuses connections is somebody's. */
+/** Anything but a socket that refuses connections is somebody's; a file that is no socket refuses them too. */
 async function isAlive(path: string): Promise<boolean> {
+  if (!(await lstat(path)).isSocket()) return true
   const socket = connect(path)
   try {
     await once(socket, 'connect')

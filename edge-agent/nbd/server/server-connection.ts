@@ -9,6 +9,8 @@ import { haggle, type HandshakeOffer } from './option-haggling.ts'
 import { type NbdServerCertificate, startTls } from './start-tls.ts'
 import { Transmission } from './transmission.ts'
 
+/** A client in the handshake hears that the server ends if it asks for something in this time. */
+const HANDSHAKE_GRACE_MS = 500
 /** How long a client may take to close its side after the server closed its own. */
 const LINGER_MS = 2000
 
@@ -64,8 +66,14 @@ export class ServerConnection {
 
   /** Answers what was begun, refuses what comes; the connection ends when nothing is left to answer. */
   drain(): void {
+    if (this.#isDraining) return
     this.#isDraining = true
     this.#transmission?.drain()
+    if (this.#transmission !== undefined) return
+    const timer = setTimeout(() => {
+      if (this.#transmission === undefined) this.destroy(disconnected('the server is ending'))
+    }, HANDSHAKE_GRACE_MS)
+    void this.#socket.closed.then(() => clearTimeout(timer))
   }
 
   /** Ends it at once: work under way is given up. */

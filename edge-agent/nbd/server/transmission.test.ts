@@ -294,21 +294,21 @@ describe('NBD writes', () => {
   })
 })
 
+async function makeTracked(): Promise<NbdExport> {
+  const disk = await makeDisk()
+  const tracker = disk.addTracker()
+  await disk.write(4096, Uint8Array.of(1), { signal })
+  await disk.write(HALF, Uint8Array.of(0), { signal })
+  return { name: 'd', source: disk.freeze(tracker), dirtyBitmap: 'b0' }
+}
+
+/** Structured: [context, length, flags, length, flags …]. */
+function numbers(payload: Buffer): number[] {
+  return Array.from({ length: payload.length / 4 }, (_, index) => payload.readUInt32BE(index * 4))
+}
+
 describe('NBD BLOCK_STATUS', () => {
   const contexts = ['base:allocation', 'qemu:dirty-bitmap:b0']
-
-  async function makeTracked(): Promise<NbdExport> {
-    const disk = await makeDisk()
-    const tracker = disk.addTracker()
-    await disk.write(4096, Uint8Array.of(1), { signal })
-    await disk.write(HALF, Uint8Array.of(0), { signal })
-    return { name: 'd', source: disk.freeze(tracker), dirtyBitmap: 'b0' }
-  }
-
-  /** Structured: [context, length, flags, length, flags …]. */
-  function numbers(payload: Buffer): number[] {
-    return Array.from({ length: payload.length / 4 }, (_, index) => payload.readUInt32BE(index * 4))
-  }
 
   test('tells both contexts of a range, each in runs of its own', async () => {
     await using opened = await openClient(await makeTracked(), { style: 'structured', contexts })
