@@ -15,6 +15,7 @@ function newVm(changes: Partial<VmView>): VmView {
     platform: 'kvm',
     powerState: 'running',
     guestAgent: true,
+    hostName: null,
     memoryBytes: 0,
     cpuCount: 1,
     disks: [],

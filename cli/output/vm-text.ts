@@ -1,7 +1,10 @@
 import type { VmView } from '@sendense/shared/contracts/api/protection-api.ts'
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
 import { formatLocalTime } from './local-time.ts'
-import { formatFacts, formatTable } from './table.ts'
+import { type Column, formatFacts, formatTable } from './table.ts'
+
+/** Only where some VM is not on its agent's own machine. */
+const host: Column<VmView> = { heading: 'host', text: (vm) => vm.hostName ?? '' }
 
 export function formatVmTable(vms: readonly VmView[]): string {
   return formatTable(
@@ -10,6 +13,7 @@ export function formatVmTable(vms: readonly VmView[]): string {
       { heading: 'vm', text: (vm) => vm.vmId },
       { heading: 'name', text: (vm) => vm.name },
       { heading: 'site', text: (vm) => vm.siteName },
+      ...(vms.some((vm) => vm.hostName !== null) ? [host] : []),
       { heading: 'power', text: powerText },
       { heading: 'disks', text: (vm) => formatByteSize(sizeOf(vm)), align: 'right' },
       { heading: 'points', text: (vm) => String(vm.restorePointCount), align: 'right' },
@@ -26,6 +30,7 @@ export function formatVm(vm: VmView): string {
     ['customer', vm.customerName],
     ['site', vm.siteName],
     ['platform', vm.platform],
+    ['host', vm.hostName ?? undefined],
     ['power', powerText(vm)],
     ['guest agent', vm.guestAgent ? 'answers' : 'does not answer'],
     ['memory', formatByteSize(vm.memoryBytes)],

@@ -196,6 +196,7 @@ describe('effects', () => {
       platform: 'kvm',
       platformRef: 'r',
       name: 'new',
+      hostName: 'kvm1',
       powerState: 'running',
       guestAgent: false,
       memoryBytes: 1,
@@ -206,10 +207,10 @@ describe('effects', () => {
     const { liveEvents } = await ingest(1, [{ type: 'inventory-reported', inventory: report }])
     expect(liveEvents).toEqual([{ type: 'inventory-changed', agentId: own.agentId }])
     const rows = await system('test', (tx) => tx.select().from(vm).where(eq(vm.agentId, own.agentId)))
-    expect(new Map(rows.map((row) => [row.id, row.present]))).toEqual(
+    expect(new Map(rows.map((row) => [row.id, [row.present, row.hostName]]))).toEqual(
       new Map([
-        [own.vmId, false],
-        [vmId, true],
+        [own.vmId, [false, null]],
+        [vmId, [true, 'kvm1']],
       ]),
     )
     const [store] = await system('test', (tx) =>

@@ -60,6 +60,7 @@ function toVmView(row: VmRow): VmView {
     customerName: row.customerName,
     name: found.name,
     platform: found.platform,
+    hostName: found.hostName,
     powerState: found.powerState,
     guestAgent: found.guestAgent,
     memoryBytes: found.memoryBytes,

@@ -294,6 +294,7 @@ function newVm(): VmContextFacts {
     platform: 'kvm',
     platformRef: randomUUID(),
     name: 'web-1',
+    hostName: 'kvm1',
     powerState: 'running',
     guestAgent: true,
     memoryBytes: 2 ** 40,

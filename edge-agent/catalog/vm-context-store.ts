@@ -24,6 +24,8 @@ export interface VmContextRecord {
   /** Absent where another context has taken the platform's VM over. */
   readonly platformRef?: string
   readonly name: string
+  /** Host it is on, where that is not the agent's own machine. */
+  readonly hostName?: string
   readonly powerState: PowerState
   readonly guestAgent: boolean
   readonly memoryBytes: number

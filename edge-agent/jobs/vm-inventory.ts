@@ -178,6 +178,7 @@ function toFacts(platform: PlatformKind, vm: SourceVm): Omit<VmContextFacts, 'vm
     platform,
     platformRef: vm.platformRef,
     name: vm.name,
+    ...(vm.hostName === undefined ? {} : { hostName: vm.hostName }),
     powerState: vm.powerState,
     guestAgent: vm.guestAgent,
     memoryBytes: vm.memoryBytes,

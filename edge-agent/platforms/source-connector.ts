@@ -13,6 +13,8 @@ export interface SourceVm {
   /** The platform's own, stable name of the VM. */
   readonly platformRef: string
   readonly name: string
+  /** Host it is on, where that is not the agent's own machine. */
+  readonly hostName?: string
   readonly powerState: 'running' | 'stopped' | 'paused' | 'unknown'
   readonly guestAgent: boolean
   readonly memoryBytes: number

@@ -20,6 +20,8 @@ export const VmReport = z.strictObject({
   /** The platform's own name of it: a directory, a libvirt UUID, a managed object id. */
   platformRef: z.string().max(500),
   name: z.string().max(255),
+  /** Host it is on, where that is not the agent's own machine. */
+  hostName: z.string().min(1).max(255).optional(),
   powerState: PowerState,
   guestAgent: z.boolean(),
   memoryBytes: ByteCount,

@@ -20,6 +20,7 @@ export const vm = pgTable(
     platform: text('platform').$type<PlatformKind>().notNull(),
     platformRef: text('platform_ref').notNull(),
     name: text('name').notNull(),
+    hostName: text('host_name'),
     powerState: text('power_state').$type<PowerState>().notNull(),
     guestAgent: boolean('guest_agent').notNull(),
     memoryBytes: bytes('memory_bytes').notNull(),

@@ -24,13 +24,14 @@ export async function applyInventory(report: InventoryReport, context: EffectCon
 
 async function writeVms(vms: readonly VmReport[], reportedAt: Date, { tx, known }: EffectContext): Promise<void> {
   const { mspId, customerId, agentId } = known
-  const rows = vms.map(({ vmId, restoredFrom, ...rest }) => ({
+  const rows = vms.map(({ vmId, restoredFrom, hostName, ...rest }) => ({
     ...rest,
     mspId,
     customerId,
     id: vmId,
     agentId,
     restoredFrom: restoredFrom ?? null,
+    hostName: hostName ?? null,
     present: true,
     reportedAt,
   }))
@@ -44,6 +45,7 @@ async function writeVms(vms: readonly VmReport[], reportedAt: Date, { tx, known 
           platform: sql`excluded.platform`,
           platformRef: sql`excluded.platform_ref`,
           name: sql`excluded.name`,
+          hostName: sql`excluded.host_name`,
           powerState: sql`excluded.power_state`,
           guestAgent: sql`excluded.guest_agent`,
           memoryBytes: sql`excluded.memory_bytes`,

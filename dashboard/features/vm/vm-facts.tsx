@@ -39,6 +39,7 @@ function factsOf(vm: VmView): Fact[] {
     },
     { label: 'Restore points', value: vm.restorePointCount },
   ]
+  if (vm.hostName !== null) facts.splice(1, 0, { label: 'Host', value: vm.hostName })
   if (vm.restoredFrom !== null) {
     facts.push({
       label: 'Origin',

@@ -13,6 +13,7 @@ const vm: VmView = {
   platform: 'kvm',
   powerState: 'running',
   guestAgent: true,
+  hostName: null,
   memoryBytes: 1,
   cpuCount: 1,
   disks: [
@@ -35,6 +36,11 @@ test.each([
   ['erp antwerp', false],
 ])('the search "%s" finds it: %s', (query, found) => {
   expect(matchesSearch(vm, query)).toBe(found)
+})
+
+test('the search finds a VM by its host', () => {
+  expect(matchesSearch({ ...vm, hostName: 'kvm1' }, 'KVM1 erp')).toBe(true)
+  expect(matchesSearch(vm, 'kvm1')).toBe(false)
 })
 
 test('protected means that there is a restore point', () => {

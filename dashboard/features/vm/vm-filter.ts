@@ -26,9 +26,9 @@ export function matchesFilter(vm: VmView, filter: VmFilter): boolean {
   }
 }
 
-/** True where every word of `query` occurs in the VM's name, site or customer. */
+/** True where every word of `query` occurs in the VM's name, host, site or customer. */
 export function matchesSearch(vm: VmView, query: string): boolean {
-  const text = `${vm.name} ${vm.siteName} ${vm.customerName}`.toLowerCase()
+  const text = `${vm.name} ${vm.hostName ?? ''} ${vm.siteName} ${vm.customerName}`.toLowerCase()
   return query
     .toLowerCase()
     .split(/\s+/)

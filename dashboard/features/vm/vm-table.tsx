@@ -55,6 +55,7 @@ function VmRow({ vm, job }: { vm: VmView; job: JobView | undefined }) {
           {vm.name}
         </Link>
         {vm.restoredFrom === null ? null : <Badge className="ml-2">Restored</Badge>}
+        {vm.hostName === null ? null : <span className="block text-xs text-ink-muted">on {vm.hostName}</span>}
       </Cell>
       <Cell className="whitespace-nowrap">
         {vm.siteName}

@@ -29,10 +29,11 @@ export function createMariadbVmContextStore(tx: DatabaseTransaction): VmContextS
     async list() {
       return await withDisks(await tx.select().from(vmContext).orderBy(asc(vmContext.name)))
     },
-    async put({ vmId, disks, restoredFrom, platformRef, ...facts }) {
+    async put({ vmId, disks, restoredFrom, platformRef, hostName, ...facts }) {
       const values = {
         ...facts,
         platformRef: platformRef ?? null,
+        hostName: hostName ?? null,
         restoredFromRestorePointId: restoredFrom?.restorePointId ?? null,
         restoredByJobId: restoredFrom?.jobId ?? null,
       }
@@ -84,6 +85,7 @@ function parseRow(row: VmRow, disks: readonly DiskRow[]): VmContextRecord {
     platform: Platform.parse(row.platform),
     ...(row.platformRef === null ? {} : { platformRef: row.platformRef }),
     name: row.name,
+    ...(row.hostName === null ? {} : { hostName: row.hostName }),
     powerState: PowerState.parse(row.powerState),
     guestAgent: row.guestAgent,
     memoryBytes: row.memoryBytes,

@@ -12,6 +12,7 @@ export const vmContext = mysqlTable('vm_context', {
   name: varchar('name', { length: 255 }).notNull(),
   powerState: varchar('power_state', { length: 16 }).notNull(),
   guestAgent: boolean('guest_agent').notNull(),
+  hostName: varchar('host_name', { length: 255 }),
   memoryBytes: byteCount('memory_bytes').notNull(),
   cpuCount: int('cpu_count', { unsigned: true }).notNull(),
   present: boolean('present').notNull(),

@@ -24,6 +24,7 @@ export async function describeVm(
   return {
     platformRef: platformRefOf({ host, config }),
     name: config.name,
+    ...(host.hostId === undefined ? {} : { hostName: host.name }),
     powerState: running ? (live?.powerState ?? 'unknown') : 'stopped',
     guestAgent: live?.guestAgent ?? false,
     memoryBytes: config.memoryBytes,

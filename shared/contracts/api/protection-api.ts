@@ -21,6 +21,8 @@ export const VmView = z.strictObject({
   customerName: z.string(),
   name: z.string(),
   platform: z.enum(platformKinds),
+  /** Host it is on, where that is not its agent's own machine. */
+  hostName: z.string().nullable(),
   powerState: PowerState,
   guestAgent: z.boolean(),
   memoryBytes: z.number(),
