@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { protocolViolation } from '../wire/nbd-errors.ts'
-import type { HandshakeChannel } from './handshake.ts'
+import type { HandshakeChannel } from './option-exchange.ts'
 
 /** A server that sends more than this unasked is hostile. */
 const WAITING_BYTES_MAX = 256 * 1024
@@ -29,6 +29,7 @@ export class HandshakeBuffer implements HandshakeChannel {
     return await promise
   }
 
+  /** @param piece copied */
   push(piece: Buffer): void {
     this.#held = Buffer.concat([this.#held, piece])
     if (this.#held.length > WAITING_BYTES_MAX) this.fail(protocolViolation('a flood of bytes in the handshake'))

@@ -1,6 +1,7 @@
 import type { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { StatusRun } from '../wire/block-status.ts'
-import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ, type NbdCommand } from '../wire/nbd-constants.ts'
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_DF, NBD_CMD_READ, type NbdCommand } from '../wire/nbd-constants.ts'
+import type { ReplyStyle } from '../wire/reply-header.ts'
 import type { PendingRequest } from './pending-request.ts'
 import { ReadCoverage } from './read-coverage.ts'
 
@@ -34,6 +35,7 @@ export class InFlightRequest implements PendingRequest {
   readonly payload: Uint8Array | undefined
   readonly coverage: ReadCoverage | undefined
   readonly contexts: Map<number, readonly StatusRun[]> | undefined
+  readonly contextIds: ReadonlySet<number>
   readonly answer: Promise<NbdAnswer>
   into: Uint8Array | undefined
   failure: PlatformError | undefined
@@ -48,7 +50,11 @@ export class InFlightRequest implements PendingRequest {
   constructor(
     cookie: number,
     request: NbdRequest,
-    options: { structuredReplies: boolean; onAbandon: (request: InFlightRequest) => void },
+    options: {
+      readonly replyStyle: ReplyStyle
+      readonly contextIds: ReadonlySet<number>
+      readonly onAbandon: (request: InFlightRequest) => void
+    },
   ) {
     this.cookie = cookie
     this.command = request.command
@@ -57,8 +63,10 @@ export class InFlightRequest implements PendingRequest {
     this.lengthBytes = request.lengthBytes
     this.into = request.into
     this.payload = request.payload
-    const isRead = request.command === NBD_CMD_READ
-    this.coverage = isRead && options.structuredReplies ? new ReadCoverage(request.lengthBytes) : undefined
+    const hasChunks = request.command === NBD_CMD_READ && options.replyStyle !== 'simple'
+    const chunksMax = (this.commandFlags & NBD_CMD_FLAG_DF) === 0 ? Infinity : 1
+    this.coverage = hasChunks ? new ReadCoverage(request.lengthBytes, chunksMax) : undefined
+    this.contextIds = options.contextIds
     this.contexts = request.command === NBD_CMD_BLOCK_STATUS ? new Map() : undefined
     const { promise, resolve, reject } = Promise.withResolvers<NbdAnswer>()
     this.answer = promise

@@ -16,6 +16,7 @@ import {
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE,
 } from '../wire/nbd-constants.ts'
+import type { ReplyStyle } from '../wire/reply-header.ts'
 import { openNbdConnection } from './nbd-connection.ts'
 import { openNbdSink } from './nbd-sink.ts'
 import { openNbdSource } from './nbd-source.ts'
@@ -34,7 +35,7 @@ function hole(request: ScriptedRequest, start: number, lengthBytes: number, flag
   return chunk(request.cookie, NBD_REPLY_TYPE_OFFSET_HOLE, payload, flags)
 }
 
-async function startAnswering(answer: Answer, options: { structuredReplies?: boolean } = {}) {
+async function startAnswering(answer: Answer, options: { replyStyle?: ReplyStyle } = {}) {
   const onRequest = (request: ScriptedRequest, socket: Socket): void => {
     socket.write(answer(request))
   }
@@ -149,7 +150,7 @@ describe('NBD connection', () => {
   })
 
   test('a server without structured replies can be read, and its errors too', async () => {
-    await using server = await startAnswering(answerSimply, { structuredReplies: false })
+    await using server = await startAnswering(answerSimply, { replyStyle: 'simple' })
     await using source = await openNbdSource(server.endpoint, { signal })
     const into = new Uint8Array(512)
     await source.read(0, into, { signal })

@@ -4,15 +4,16 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 import { NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_READ } from '../wire/nbd-constants.ts'
 import { protocolViolation } from '../wire/nbd-errors.ts'
-import { encodeRequest } from '../wire/requests.ts'
-import { HandshakeBuffer } from './handshake-buffer.ts'
+import { encodeRequest, type RequestStyle } from '../wire/requests.ts'
 import { type NbdSession, performHandshake } from './handshake.ts'
 import { InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
-import { connectNbdSocket, nameOfAddress } from './nbd-socket.ts'
+import { type ChannelUser, withNbdChannel } from './nbd-channel.ts'
+import { nameOfAddress } from './nbd-socket.ts'
 import { ReplyParser } from './reply-parser.ts'
+import { expectAllowed } from './request-rules.ts'
 
-/** QEMU's server works on so many requests of a connection at once. */
-const IN_FLIGHT_MAX = 16
+/** QEMU's server works on so many requests of a connection at once; what is sent beyond that only waits there. */
+const IN_FLIGHT_MAX_DEFAULT = 16
 /** Callers bound their own concurrency; more than this is a mistake of theirs. */
 const WAITING_MAX = 65_536
 const CLOSE_TIMEOUT_MS = 2000
@@ -20,8 +21,6 @@ const CLOSE_TIMEOUT_MS = 2000
 const ABANDONED_READ_PATIENCE_MS = 500
 /** What a connection that was given up still receives. */
 const NOWHERE = Buffer.alloc(64 * 1024)
-/** Of the handshake: its replies are short. */
-const HANDSHAKE_RECEIVE_BYTES = 16 * 1024
 /** A flush may rightly take as many times the idle timeout: it ends when all that the server held back is on the disk. */
 const FLUSH_PATIENCE = 10
 
@@ -38,14 +37,17 @@ export interface NbdConnectOptions {
  * in any order. It does not reconnect: when it is lost, everything in flight and all that comes later rejects with
  * `nbd.disconnected`, `nbd.timeout` or `nbd.protocol_violation`.
  */
-export class NbdConnection implements AsyncDisposable {
+export class NbdConnection implements ChannelUser, AsyncDisposable {
   readonly session: NbdSession
   readonly #name: string
   readonly #socket: Socket
   readonly #closed: Promise<void>
   readonly #parser: ReplyParser
+  readonly #requestStyle: RequestStyle
   readonly #inFlight = new Map<number, InFlightRequest>()
   readonly #waiting = new Set<InFlightRequest>()
+  readonly #contextIds: ReadonlySet<number>
+  readonly #inFlightMax: number
   readonly #idleTimeoutMs: number
   readonly #watchdog: NodeJS.Timeout
   #lastCookie = 0
@@ -61,15 +63,19 @@ export class NbdConnection implements AsyncDisposable {
     socket: Socket
     session: NbdSession
     closed: Promise<void>
+    inFlightMax: number
     idleTimeoutMs: number
   }) {
     this.session = parts.session
     this.#name = parts.name
     this.#socket = parts.socket
     this.#closed = parts.closed
+    this.#contextIds = new Set(parts.session.contextIds.values())
+    this.#inFlightMax = parts.inFlightMax
     this.#idleTimeoutMs = parts.idleTimeoutMs
+    this.#requestStyle = parts.session.replyStyle === 'extended' ? 'extended' : 'compact'
     this.#parser = new ReplyParser({
-      structuredReplies: parts.session.structuredReplies,
+      replyStyle: parts.session.replyStyle,
       find: (cookie) => this.#inFlight.get(cookie),
       onDone: (request) => this.#complete(request.cookie),
     })
@@ -77,22 +83,25 @@ export class NbdConnection implements AsyncDisposable {
   }
 
   /**
-   * Sends one request and resolves with its reply. Range and size limits are the caller's to keep.
-   * Rejects with `nbd.*` or the signal's reason; the caller's buffers are its own again then.
+   * Sends one request and resolves with its reply. What the server did not offer or has no room for is not sent
+   * (`request-rules.ts`). Rejects with `nbd.*`, `input.invalid` or the signal's reason; the caller's buffers are its own
+   * again then.
    */
   async request(request: NbdRequest): Promise<NbdAnswer> {
     request.signal.throwIfAborted()
     if (this.#failure !== undefined) throw this.#failure
     if (this.#closing !== undefined) throw this.#closedError()
+    expectAllowed(this.session, request)
     assert(this.#waiting.size < WAITING_MAX, 'too many NBD requests at once')
     assert(request.payload === undefined || request.payload.length === request.lengthBytes)
     assert(request.into === undefined || request.into.length === request.lengthBytes)
     this.#lastCookie += 1
     const inFlight = new InFlightRequest(this.#lastCookie, request, {
-      structuredReplies: this.session.structuredReplies,
+      replyStyle: this.session.replyStyle,
+      contextIds: this.#contextIds,
       onAbandon: (abandoned) => this.#abandon(abandoned),
     })
-    if (this.#inFlight.size < IN_FLIGHT_MAX) this.#send(inFlight)
+    if (this.#inFlight.size < this.#inFlightMax) this.#send(inFlight)
     else this.#waiting.add(inFlight)
     return await inFlight.answer
   }
@@ -136,12 +145,12 @@ export class NbdConnection implements AsyncDisposable {
       parse()
     } catch (error) {
       if (!(error instanceof PlatformError)) throw error
-      this.fail(error)
+      this.lost(error)
     }
   }
 
   /** Gives the connection up: everybody is rejected, the socket destroyed. */
-  fail(error: PlatformError): void {
+  lost(error: PlatformError): void {
     this.#rejectAll(error)
     this.#socket.destroy()
   }
@@ -149,7 +158,7 @@ export class NbdConnection implements AsyncDisposable {
   /** Nothing is in flight any more: some servers fall over when a client leaves before it has its replies. */
   #disconnect(): void {
     const header = { command: NBD_CMD_DISC, commandFlags: 0, cookie: 0, offsetBytes: 0, lengthBytes: 0 } as const
-    this.#socket.end(encodeRequest(header))
+    this.#socket.end(encodeRequest(header, this.#requestStyle))
     this.#rejectAll(this.#closedError())
   }
 
@@ -175,7 +184,7 @@ export class NbdConnection implements AsyncDisposable {
     }
     this.#inFlight.set(request.cookie, request)
     this.#cork()
-    this.#socket.write(encodeRequest(request))
+    this.#socket.write(encodeRequest(request, this.#requestStyle))
     const { payload } = request
     if (payload === undefined) return
     request.holdBuffers()
@@ -217,7 +226,7 @@ export class NbdConnection implements AsyncDisposable {
     setTimeout(() => {
       if (request.isOver || this.#failure !== undefined) return
       const message = `NBD server ${this.#name} stopped in the middle of a reply whose reader has left`
-      this.fail(new PlatformError('nbd.disconnected', message))
+      this.lost(new PlatformError('nbd.disconnected', message))
     }, ABANDONED_READ_PATIENCE_MS).unref()
   }
 
@@ -232,7 +241,7 @@ export class NbdConnection implements AsyncDisposable {
     const waitedMs = this.#idleTimeoutMs * this.#idlePeriods
     const details = { inFlight: this.#inFlight.size, waitedMs }
     const message = `NBD server ${this.#name} did not answer for ${waitedMs / 1000} s`
-    this.fail(new PlatformError('nbd.timeout', message, { details }))
+    this.lost(new PlatformError('nbd.timeout', message, { details }))
   }
 }
 
@@ -240,45 +249,16 @@ export class NbdConnection implements AsyncDisposable {
  * Connects and negotiates. Rejects with `nbd.*` or the signal's reason.
  */
 export async function openNbdConnection(endpoint: NbdEndpoint, options: NbdConnectOptions): Promise<NbdConnection> {
-  const { connectTimeoutMs = 15_000, idleTimeoutMs = 60_000 } = options
+  const { idleTimeoutMs = 60_000 } = options
+  const { requestsInFlightMax: inFlightMax = IN_FLIGHT_MAX_DEFAULT } = endpoint
   const name = `${nameOfAddress(endpoint.address)} export "${endpoint.exportName}"`
-  const handshake = new HandshakeBuffer((bytes) => socket?.write(bytes))
-  const scratch = Buffer.allocUnsafeSlow(HANDSHAKE_RECEIVE_BYTES)
-  const closed = Promise.withResolvers<void>()
-  let socket: Socket | undefined
-  let connection: NbdConnection | undefined
-  const abandon = new AbortController()
-  const timer = setTimeout(() => {
-    abandon.abort(new PlatformError('nbd.timeout', `NBD server ${name} did not answer in ${connectTimeoutMs / 1000} s`))
-  }, connectTimeoutMs)
-  const signal = AbortSignal.any([options.signal, abandon.signal])
-  const onAbort = (): void => handshake.fail(signal.reason)
-  signal.addEventListener('abort', onAbort)
-  const events = {
-    nextBuffer: () => connection?.room() ?? scratch,
-    onReceived: (buffer: Uint8Array, lengthBytes: number) => {
-      if (connection === undefined) handshake.push(Buffer.from(scratch.subarray(0, lengthBytes)))
-      else if (buffer === scratch) connection.consume(scratch.subarray(0, lengthBytes))
-      else connection.filled(lengthBytes)
-    },
-    onClosed: (cause?: Error) => {
-      const error = new PlatformError('nbd.disconnected', `NBD server ${name} closed the connection`, { cause })
-      if (connection === undefined) handshake.fail(error)
-      else connection.fail(error)
-      closed.resolve()
-    },
-  }
-  try {
-    socket = await connectNbdSocket(endpoint.address, events, { signal })
-    const session = await performHandshake(handshake, endpoint)
+  return await withNbdChannel({ address: endpoint.address, name }, options, async (channel, call) => {
+    const { handshake, closed } = channel
+    const session = await performHandshake(handshake, endpoint, async (tls) => await channel.upgrade(tls, call))
     if (handshake.heldBytes > 0) throw protocolViolation('bytes follow the handshake that nobody asked for')
-    connection = new NbdConnection({ name, socket, session, closed: closed.promise, idleTimeoutMs })
+    const { socket } = channel
+    const connection = new NbdConnection({ name, socket, session, closed, inFlightMax, idleTimeoutMs })
+    channel.attach(connection)
     return connection
-  } catch (error) {
-    socket?.destroy()
-    throw error
-  } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', onAbort)
-  }
+  })
 }

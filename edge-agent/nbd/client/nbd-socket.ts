@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../../block/block-endpoint.ts'
+import type { NbdAddress } from '../../block/block-endpoint.ts'
 
 export interface SocketEvents {
   /** Where the socket puts what it receives next, at least one byte; it writes there until it calls again. */
@@ -16,7 +16,7 @@ export interface SocketEvents {
  * Rejects with `nbd.disconnected` when nobody listens, or the signal's reason.
  */
 export async function connectNbdSocket(
-  address: NbdEndpoint['address'],
+  address: NbdAddress,
   events: SocketEvents,
   { signal }: { readonly signal: AbortSignal },
 ): Promise<Socket> {
@@ -58,6 +58,6 @@ export async function connectNbdSocket(
 }
 
 /** For messages. */
-export function nameOfAddress(address: NbdEndpoint['address']): string {
+export function nameOfAddress(address: NbdAddress): string {
   return address.transport === 'unix' ? address.path : `${address.host}:${address.port}`
 }

@@ -7,6 +7,8 @@ import type { ReadCoverage } from './read-coverage.ts'
 export interface PendingRequest {
   readonly cookie: number
   readonly command: NbdCommand
+  /** NBD_CMD_FLAG_*. */
+  readonly commandFlags: number
   readonly offsetBytes: number
   readonly lengthBytes: number
   /** READ only: the caller's buffer. Undefined once the caller was answered; what still arrives is skipped then. */
@@ -15,6 +17,8 @@ export interface PendingRequest {
   readonly coverage: ReadCoverage | undefined
   /** BLOCK_STATUS only: what arrived, by context id. */
   readonly contexts: Map<number, readonly StatusRun[]> | undefined
+  /** Of the contexts that were negotiated: a block status has each of them once. */
+  readonly contextIds: ReadonlySet<number>
   /** First error chunk of the reply. */
   failure: PlatformError | undefined
   /** The caller went away. It is answered as soon as nobody writes to its buffers any more. */

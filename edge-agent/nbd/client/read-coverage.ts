@@ -6,21 +6,27 @@ const RANGES_MAX = 1024
 /** Which bytes of one READ have arrived: chunks may come in any order, but never twice. */
 export class ReadCoverage {
   readonly #lengthBytes: number
+  #chunksLeft: number
   /** Ordered, separate, never touching. */
   #ranges: { start: number; end: number }[] = []
 
-  constructor(lengthBytes: number) {
+  /** @param chunksMax of the whole reply: 1 where it must not be fragmented */
+  constructor(lengthBytes: number, chunksMax = Infinity) {
     this.#lengthBytes = lengthBytes
+    this.#chunksLeft = chunksMax
   }
 
   /**
    * Notes that [start, end), relative to the request, arrives.
-   * @throws PlatformError `nbd.protocol_violation` when it is empty, leaves the request or was there already
+   * @throws PlatformError `nbd.protocol_violation` when it is empty, leaves the request, was there already or is one chunk
+   *   too many
    */
   add(start: number, end: number): void {
     if (start < 0 || start >= end || end > this.#lengthBytes) {
       throw protocolViolation(`a chunk of bytes ${start} to ${end} answers a read of ${this.#lengthBytes}`)
     }
+    this.#chunksLeft -= 1
+    if (this.#chunksLeft < 0) throw protocolViolation('a read that must not be fragmented comes in pieces')
     const last = this.#ranges.at(-1)
     if (last !== undefined && last.end === start) {
       last.end = end

@@ -14,6 +14,7 @@ import {
   NBD_STATE_ZERO,
   QEMU_STATE_DIRTY,
 } from '../wire/nbd-constants.ts'
+import type { ReplyStyle } from '../wire/reply-header.ts'
 import type { PendingRequest } from './pending-request.ts'
 import { ReadCoverage } from './read-coverage.ts'
 import { ReplyParser } from './reply-parser.ts'
@@ -23,7 +24,8 @@ const READ_BYTES = 600
 
 /** Three requests in flight: a read, a block status, a flush. */
 function makeRequests(): PendingRequest[] {
-  const base = { offsetBytes: 4096, lengthBytes: READ_BYTES, into: undefined, coverage: undefined, contexts: undefined }
+  const nothing = { into: undefined, coverage: undefined, contexts: undefined, contextIds: new Set([1]) }
+  const base = { commandFlags: 0, offsetBytes: 4096, lengthBytes: READ_BYTES, ...nothing }
   return [
     {
       ...base,
@@ -62,7 +64,7 @@ const inPlace: Feed = (parser, piece) => {
   }
 }
 
-function parse(pieces: readonly Buffer[], structuredReplies: boolean, feed: Feed = byCopy): Parsed {
+function parse(pieces: readonly Buffer[], replyStyle: ReplyStyle, feed: Feed = byCopy): Parsed {
   const requests = makeRequests()
   const waiting = new Map(requests.map((request) => [request.cookie, request]))
   const done: number[] = []
@@ -70,7 +72,7 @@ function parse(pieces: readonly Buffer[], structuredReplies: boolean, feed: Feed
     waiting.delete(cookie)
     done.push(cookie)
   }
-  const parser = new ReplyParser({ structuredReplies, find: (cookie) => waiting.get(cookie), onDone })
+  const parser = new ReplyParser({ replyStyle, find: (cookie) => waiting.get(cookie), onDone })
   let error: unknown
   try {
     for (const piece of pieces) feed(parser, piece)
@@ -81,6 +83,7 @@ function parse(pieces: readonly Buffer[], structuredReplies: boolean, feed: Feed
   return { done, read, failures: requests.map(({ failure }) => failure?.code), error }
 }
 
+const anyStyle = fc.constantFrom<ReplyStyle>('simple', 'structured', 'extended')
 const anyFeed = fc.constantFrom(byCopy, inPlace)
 
 function cutAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
@@ -124,11 +127,11 @@ describe('NBD reply parser', () => {
       fc.property(
         anyStream,
         fc.array(fc.nat(2000), { maxLength: 12 }),
-        fc.boolean(),
+        anyStyle,
         anyFeed,
-        (stream, cuts, structured, feed) => {
-          const whole = parse([stream], structured)
-          const inPieces = parse(cutAt(stream, cuts), structured, feed)
+        (stream, cuts, style, feed) => {
+          const whole = parse([stream], style)
+          const inPieces = parse(cutAt(stream, cuts), style, feed)
           expect(inPieces.done).toEqual(whole.done)
           expect(inPieces.failures).toEqual(whole.failures)
           expect((inPieces.error as { code?: string } | undefined)?.code).toBe(
@@ -162,7 +165,7 @@ describe('NBD reply parser', () => {
               return chunk(1n, NBD_REPLY_TYPE_OFFSET_DATA, payload, 0)
             })
           const stream = Buffer.concat([...replies, chunk(1n, NBD_REPLY_TYPE_NONE, Buffer.alloc(0))])
-          const parsed = parse(cutAt(stream, pieces), true, feed)
+          const parsed = parse(cutAt(stream, pieces), 'structured', feed)
           expect(parsed.error).toBeUndefined()
           expect(parsed.done).toEqual([1])
           expect(Buffer.compare(parsed.read, content)).toBe(0)
@@ -173,7 +176,7 @@ describe('NBD reply parser', () => {
 
   test('an error chunk fails only its request', () => {
     const error = chunk(1n, NBD_REPLY_TYPE_ERROR, Buffer.concat([u32(5), u16(0)]))
-    const parsed = parse([Buffer.concat([error, simpleReply(3n, 0)])], true)
+    const parsed = parse([Buffer.concat([error, simpleReply(3n, 0)])], 'structured')
     expect(parsed.done).toEqual([1, 3])
     expect(parsed.failures).toEqual(['nbd.io_failed', undefined, undefined])
   })

@@ -5,29 +5,31 @@ import {
   NBD_CMD_READ,
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE_BLOCK_STATUS,
+  NBD_REPLY_TYPE_BLOCK_STATUS_EXT,
   NBD_REPLY_TYPE_ERROR_BIT,
+  NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
 } from '../wire/nbd-constants.ts'
 import { protocolViolation, replyError } from '../wire/nbd-errors.ts'
 import {
   decodeReplyHeader,
+  longestHeaderBytes,
   replyHeaderBytes,
-  STRUCTURED_REPLY_BYTES,
+  type ReplyStyle,
   type StructuredReply,
 } from '../wire/reply-header.ts'
 import { nameOfCommand } from '../wire/requests.ts'
+import { readU64 } from '../wire/u64.ts'
 import type { PendingRequest } from './pending-request.ts'
-import { applyChunk, decodeOffset, ERROR_PAYLOAD_BYTES_MAX } from './structured-replies.ts'
+import { applyChunk, ERROR_PAYLOAD_BYTES_MAX, expectWholeAnswer } from './structured-replies.ts'
 
 const OFFSET_BYTES = 8
 const SMALL_PAYLOAD_BYTES_MAX = 64
-/** Header and offset of one OFFSET_DATA chunk: what precedes the data of a read arrives with one system call, and no data with it. */
-const SCRATCH_BYTES = STRUCTURED_REPLY_BYTES + OFFSET_BYTES
 /** What nobody waits for any more is received into, over and over. */
 const DISCARD_BYTES = 64 * 1024
 
 export interface ReplyParserOptions {
-  readonly structuredReplies: boolean
+  readonly replyStyle: ReplyStyle
   /** The request with that cookie, undefined when none is in flight. */
   readonly find: (cookie: number) => PendingRequest | undefined
   /** Called once a request, when its reply is complete; `failure` says how it ended. */
@@ -44,8 +46,9 @@ type State = 'header' | 'payload' | 'data'
  */
 export class ReplyParser {
   readonly #options: ReplyParserOptions
-  readonly #header = Buffer.alloc(STRUCTURED_REPLY_BYTES)
-  readonly #scratch = Buffer.alloc(SCRATCH_BYTES)
+  readonly #header: Buffer
+  /** Has room for what precedes the data of a read, which arrives with one system call then, and no data with it. */
+  readonly #scratch: Buffer
   #discard: Buffer | undefined
   #state: State = 'header'
   /** Bytes gathered of the present header or payload, and how many it has. */
@@ -60,6 +63,9 @@ export class ReplyParser {
 
   constructor(options: ReplyParserOptions) {
     this.#options = options
+    const headerBytes = longestHeaderBytes[options.replyStyle]
+    this.#header = Buffer.alloc(headerBytes)
+    this.#scratch = Buffer.alloc(headerBytes + (options.replyStyle === 'simple' ? 0 : OFFSET_BYTES))
   }
 
   /** Where the next bytes of the connection go, at least one; valid until the next call of this object. */
@@ -122,7 +128,7 @@ export class ReplyParser {
     this.#gatheredBytes += takenBytes
     if (this.#gatheredBytes < this.#neededBytes) return takenBytes
     if (this.#neededBytes > 4) this.#endOfHeader()
-    else this.#neededBytes = replyHeaderBytes(this.#header.readUInt32BE(0), this.#options.structuredReplies)
+    else this.#neededBytes = replyHeaderBytes(this.#header.readUInt32BE(0), this.#options.replyStyle)
     return takenBytes
   }
 
@@ -148,7 +154,7 @@ export class ReplyParser {
       return
     }
     const hasData = request.command === NBD_CMD_READ || request.command === NBD_CMD_BLOCK_STATUS
-    if (hasData && this.#options.structuredReplies) throw protocolViolation(`a simple reply to a ${name}`)
+    if (hasData && this.#options.replyStyle !== 'simple') throw protocolViolation(`a simple reply to a ${name}`)
     if (request.command !== NBD_CMD_READ) {
       this.#endOfReply()
       return
@@ -157,7 +163,12 @@ export class ReplyParser {
   }
 
   #beginChunk(request: PendingRequest, chunk: StructuredReply): void {
-    if ((chunk.flags & ~NBD_REPLY_FLAG_DONE) !== 0) throw protocolViolation(`a reply with flags ${chunk.flags}`)
+    if (chunk.offsetBytes !== undefined && chunk.offsetBytes !== request.offsetBytes) {
+      throw protocolViolation(`a reply for byte ${chunk.offsetBytes} answers a request for byte ${request.offsetBytes}`)
+    }
+    if (chunk.type === NBD_REPLY_TYPE_NONE && (chunk.flags & NBD_REPLY_FLAG_DONE) === 0) {
+      throw protocolViolation('a chunk of type none that is not the last one')
+    }
     this.#chunk = chunk
     const isData = chunk.type === NBD_REPLY_TYPE_OFFSET_DATA
     if (isData && (request.command !== NBD_CMD_READ || chunk.lengthBytes <= OFFSET_BYTES)) {
@@ -177,12 +188,12 @@ export class ReplyParser {
     const request = this.#expectRequest()
     assert(this.#chunk !== undefined)
     if (this.#chunk.type !== NBD_REPLY_TYPE_OFFSET_DATA) {
-      applyChunk(request, this.#chunk.type, this.#payload)
+      applyChunk(request, this.#chunk.type, this.#payload, this.#options.replyStyle)
       this.#endOfReply()
       return
     }
     const lengthBytes = this.#chunk.lengthBytes - OFFSET_BYTES
-    const start = decodeOffset(this.#payload, 0) - request.offsetBytes
+    const start = readU64(this.#payload, 0) - request.offsetBytes
     request.coverage?.add(start, start + lengthBytes)
     this.#beginData(start, lengthBytes)
   }
@@ -204,8 +215,7 @@ export class ReplyParser {
     this.#request = undefined
     this.#chunk = undefined
     if (!isLast) return
-    const isShort = request.coverage?.isComplete === false
-    if (isShort && request.failure === undefined) throw protocolViolation('a read is answered in part')
+    if (request.failure === undefined) expectWholeAnswer(request)
     this.#options.onDone(request)
   }
 
@@ -217,5 +227,6 @@ export class ReplyParser {
 
 function payloadBytesMax(type: number): number {
   if ((type & NBD_REPLY_TYPE_ERROR_BIT) !== 0) return ERROR_PAYLOAD_BYTES_MAX
-  return type === NBD_REPLY_TYPE_BLOCK_STATUS ? BLOCK_STATUS_BYTES_MAX : SMALL_PAYLOAD_BYTES_MAX
+  const isStatus = type === NBD_REPLY_TYPE_BLOCK_STATUS || type === NBD_REPLY_TYPE_BLOCK_STATUS_EXT
+  return isStatus ? BLOCK_STATUS_BYTES_MAX : SMALL_PAYLOAD_BYTES_MAX
 }

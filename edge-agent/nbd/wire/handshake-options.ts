@@ -123,9 +123,17 @@ export function decodeInfo(payload: Buffer): NbdInfo {
 
 function decodeExportInfo(payload: Buffer): NbdInfo {
   if (payload.length !== 12) throw protocolViolation(`NBD_INFO_EXPORT of ${payload.length} bytes`)
-  const size = payload.readBigUInt64BE(2)
+  return { kind: 'export', ...decodeExportFacts(payload.subarray(2)) }
+}
+
+/**
+ * Decodes size (u64) and transmission flags (u16).
+ * @throws PlatformError `nbd.protocol_violation` on a size that is no safe integer
+ */
+export function decodeExportFacts(bytes: Buffer): ExportInfo {
+  const size = bytes.readBigUInt64BE(0)
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw protocolViolation(`an export of ${size} bytes`)
-  return { kind: 'export', sizeBytes: Number(size), flags: payload.readUInt16BE(10) }
+  return { sizeBytes: Number(size), flags: bytes.readUInt16BE(8) }
 }
 
 /** Minimum: a power of two up to 64 KiB; maximum: at least the preferred (NBD proto.md, "Block size constraints"). */

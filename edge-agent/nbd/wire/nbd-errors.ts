@@ -24,6 +24,7 @@ const errorNames: Readonly<Record<number, string>> = {
 const errorCodesByNumber: Readonly<Record<number, ErrorCode>> = {
   [NBD_EPERM]: 'nbd.read_only',
   [NBD_ENOSPC]: 'nbd.no_space',
+  [NBD_ENOTSUP]: 'nbd.unsupported',
   [NBD_ESHUTDOWN]: 'nbd.disconnected',
 }
 
@@ -48,17 +49,26 @@ export function replyError(errorNumber: number, what: string, offsetBytes: numbe
   return new PlatformError(errorCodesByNumber[errorNumber] ?? 'nbd.io_failed', message, { details })
 }
 
+/** The server did answer, and with a no. */
+const MEDIUM_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  'nbd.io_failed',
+  'nbd.no_space',
+  'nbd.read_only',
+  'nbd.unsupported',
+])
+
 /** What a failed request means for who reads a disk: a medium error is the source's. */
 export function toSourceError(error: unknown): unknown {
   if (!isPlatformError(error)) return error
-  const isMedium = error.code === 'nbd.io_failed' || error.code === 'nbd.no_space' || error.code === 'nbd.read_only'
-  return isMedium ? renamed(error, 'source.read_failed') : error
+  return MEDIUM_ERRORS.has(error.code) ? renamed(error, 'source.read_failed') : error
 }
 
 /** What a failed request means for who writes a disk. */
 export function toSinkError(error: unknown): unknown {
   if (isPlatformError(error, 'nbd.no_space')) return renamed(error, 'target.no_space')
-  if (isPlatformError(error, 'nbd.io_failed')) return renamed(error, 'target.write_failed')
+  if (isPlatformError(error, 'nbd.io_failed') || isPlatformError(error, 'nbd.unsupported')) {
+    return renamed(error, 'target.write_failed')
+  }
   return error
 }
 

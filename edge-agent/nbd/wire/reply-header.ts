@@ -26,13 +26,21 @@ export interface StructuredReply {
   readonly lengthBytes: number
 }
 
+/** Length of the longest header that a connection of this style receives. */
+export const longestHeaderBytes: Readonly<Record<ReplyStyle, number>> = {
+  simple: SIMPLE_REPLY_BYTES,
+  structured: STRUCTURED_REPLY_BYTES,
+  extended: EXTENDED_REPLY_BYTES,
+}
+
 /**
  * Length of the header that begins with these four bytes.
- * @throws PlatformError `nbd.protocol_violation` on an unknown magic, or a structured one where that was not negotiated
+ * @throws PlatformError `nbd.protocol_violation` on a magic that the style does not have: structured also has simple replies
  */
-export function replyHeaderBytes(magic: number, structuredReplies: boolean): number {
-  if (magic === NBD_SIMPLE_REPLY_MAGIC) return SIMPLE_REPLY_BYTES
-  if (magic === NBD_STRUCTURED_REPLY_MAGIC && structuredReplies) return STRUCTURED_REPLY_BYTES
+export function replyHeaderBytes(magic: number, style: ReplyStyle): number {
+  if (magic === NBD_SIMPLE_REPLY_MAGIC && style !== 'extended') return SIMPLE_REPLY_BYTES
+  if (magic === NBD_STRUCTURED_REPLY_MAGIC && style === 'structured') return STRUCTURED_REPLY_BYTES
+  if (magic === NBD_EXTENDED_REPLY_MAGIC && style === 'extended') return EXTENDED_REPLY_BYTES
   throw protocolViolation(`reply with magic 0x${magic.toString(16)}`)
 }
 
