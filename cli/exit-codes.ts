@@ -21,7 +21,7 @@ export const exitCodeHelp = `Exit codes:
   1  the job failed or was cancelled, or the request was refused
   2  wrong use: unknown option, invalid value, ambiguous name
   3  not logged in, or wrong e-mail address or password
-  4  not found: VM, restore point, job
+  4  not found: VM, restore point, job, alert
   5  the cloud cannot be reached or is not ready
   6  conflict: for example, a job of this VM is running already
   7  not permitted

@@ -46,6 +46,39 @@ Examples:
   $ sendense jobs --vm web-1 --limit 5`,
   'job': `Examples:
   $ sendense job 0196f3f0-5f7a-7c1e-9d4e-2f6f1d1c0b7a`,
+  'alerts': `An alert is raised where something should not have happened: an agent refused a
+command that was tampered with, sent to the wrong agent, repeated or too late; a report
+of an agent was refused or is lost. It stays open until somebody acknowledges it; it does
+not go by itself. Without --all only open ones are listed.
+
+Severities, the worst first:
+  critical  somebody may be tampering, or something is lost: look at it now
+  warning   something did not work as it should: look at it today
+  info      good to know
+
+Columns: id, severity, when it was raised in your time zone, the agent it is about and its
+site, the VM where it is about one, and what happened. Below the table stands what to do.
+Of the same refusal an agent raises one alert a minute; "and N more before it" counts those
+it did not tell one by one. With --json: the alerts as the API gives them, as one array;
+"error" holds code, message and details of each.
+
+It ends with 0 whether or not alerts are open; scripts test the list.
+
+Examples:
+  $ sendense alerts
+  $ sendense alerts --severity critical --site "Head office"
+  $ sendense alerts --all --limit 1000 --json | jq -r '.[].error.code' | sort | uniq -c
+  $ test "$(sendense alerts --severity critical --json | jq length)" -eq 0
+  $ sendense alerts acknowledge 0196f3f0-5f7a-7c1e-9d4e-2f6f1d1c0b7a`,
+  'acknowledge': `Acknowledged alerts are no longer counted or listed as open; "sendense alerts --all" still
+shows them, with who acknowledged them and when. All alerts that are named are acknowledged, or none:
+where one is not there the command ends with 4. Acknowledging one again changes nothing.
+The role operator, admin or owner is needed.
+
+Examples:
+  $ sendense alerts acknowledge 0196f3f0-5f7a-7c1e-9d4e-2f6f1d1c0b7a
+  $ sendense alerts --severity info --json | jq -r '.[].alertId' |
+      xargs -r -n 100 sendense alerts acknowledge`,
   'backup': `The agent reads only what changed since the last restore point where it can, and says
 why where it cannot. Without --wait the command ends once the order is taken.
 

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { reportOf } from './api/error-report.ts'
 import type { CliContext, CommandOutcome } from './cli-context.ts'
+import { acknowledgeAlerts, listAlerts } from './commands/alert-commands.ts'
 import { urlOf } from './commands/command-run.ts'
 import { backUp, cancel, restore, verify } from './commands/job-commands.ts'
 import {
@@ -57,7 +58,6 @@ function buildProgram(context: CliContext, outcome: Outcome): Command {
     .description('Back up, restore and verify virtual machines with Sendense.')
     .option('--json', 'print the result as JSON, for scripts')
     .option('--url <origin>', 'address of the portal (default: SENDENSE_URL, then the one logged in at)')
-    .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       writeErr: (text) => context.stderr.write(text),
@@ -67,9 +67,15 @@ function buildProgram(context: CliContext, outcome: Outcome): Command {
     .exitOverride()
     .showHelpAfterError('(sendense --help lists all commands)')
     .addHelpText('after', `\n${programExamples}\n\n${exitCodeHelp}`)
-  const add = (usage: string, description: string, run: Run) => addCommand(program, outcome, usage, description, run)
+  // The options of a command are not those of its sub-commands.
+  const globalOptions = (command: Command) => (command === program ? [] : [...program.options])
+  program.configureHelp({ showGlobalOptions: true, visibleGlobalOptions: globalOptions })
+  const addTo = (parent: Command) => (usage: string, description: string, run: Run) =>
+    addCommand(parent, outcome, usage, description, run)
+  const add = addTo(program)
   addSessionCommands(add, context)
   addListCommands(add, context)
+  addAlertCommands(add, addTo, context)
   addJobCommands(add, context)
   return program
 }
@@ -77,8 +83,8 @@ function buildProgram(context: CliContext, outcome: Outcome): Command {
 type Run = (command: Command, argument: string) => CommandOutcome
 type Add = (usage: string, description: string, run: Run) => Command
 
-function addCommand(program: Command, outcome: Outcome, usage: string, description: string, run: Run): Command {
-  const command = program.command(usage).description(description)
+function addCommand(parent: Command, outcome: Outcome, usage: string, description: string, run: Run): Command {
+  const command = parent.command(usage).description(description)
   const text = examples[command.name()]
   if (text !== undefined) command.addHelpText('after', `\n${text}`)
   // Commander passes the arguments, then the options, then the command.
@@ -111,6 +117,20 @@ function addListCommands(add: Add, context: CliContext): void {
     .option('--state <states>', 'only in these states, separated by commas')
     .option('--limit <count>', 'at most so many')
   add('job <job>', 'show one job with its log', (command, job) => showJob(context, command, job))
+}
+
+function addAlertCommands(add: Add, addTo: (parent: Command) => Add, context: CliContext): void {
+  const alerts = add('alerts', 'list what a person should look at, newest first', (command) =>
+    listAlerts(context, command),
+  )
+    .option('--all', 'acknowledged ones too')
+    .option('--severity <severities>', 'only of these severities, separated by commas')
+    .option('--site <site>', 'only of this site, by name or id')
+    .option('--agent <agent>', 'only of this agent, by host name or id')
+    .option('--limit <count>', 'at most so many (default: 100)')
+  addTo(alerts)('acknowledge <alert...>', 'say that somebody has looked at these alerts', (command) =>
+    acknowledgeAlerts(context, command),
+  )
 }
 
 function addJobCommands(add: Add, context: CliContext): void {

@@ -69,6 +69,10 @@ async function eventSentence(feed: JobFeed, names: Map<string, string>, event: L
       return `agent ${event.agentId} reported its inventory`
     case 'agent-changed':
       return `agent ${event.agentId} changed`
+    case 'alert-raised':
+      return `alert ${event.alertId} raised, ${event.severity}; see it with: sendense alerts`
+    case 'alert-acknowledged':
+      return `alert ${event.alertId} acknowledged`
     case 'stream-reset':
       return 'some events may have been missed'
     default:

@@ -36,6 +36,9 @@ const inputs: Readonly<Record<string, { of: (target: SeededCustomer) => unknown;
   },
   'job.startVerify': { of: ({ restorePointId }) => ({ restorePointId, idempotencyKey: randomUUID() }), ids: true },
   'job.cancel': { of: ({ jobId }) => ({ jobId }), ids: true },
+  'alert.list': { of: () => ({}), ids: false },
+  'alert.summary': { of: () => undefined, ids: false },
+  'alert.acknowledge': { of: ({ alertId }) => ({ alertIds: [alertId] }), ids: true },
 }
 
 let cloud: TestCloud
@@ -102,7 +105,7 @@ describe.each(procedures.filter(([path]) => path !== 'session.logIn'))('%s', (pa
       const answer = await call(path, inputOf(path, target), token)
       const text = JSON.stringify(answer.data ?? null)
       expect(answer.status).toBe(inputs[path]?.ids === true ? 404 : 200)
-      for (const id of [target.customerId, target.agentId, target.vmId, target.repositoryId])
+      for (const id of [target.customerId, target.agentId, target.vmId, target.repositoryId, target.alertId])
         expect(text).not.toContain(id)
     }
   })
@@ -132,6 +135,7 @@ const lists: [string, (of: SeededCustomer) => string][] = [
   ['repository.list', ({ repositoryId }) => repositoryId],
   ['restorePoint.list', ({ restorePointId }) => restorePointId],
   ['job.list', ({ jobId }) => jobId],
+  ['alert.list', ({ alertId }) => alertId],
 ]
 
 test.each(lists)('%s lists what is the own, and nothing of a sibling or stranger', async (path, idOf) => {

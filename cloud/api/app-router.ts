@@ -2,6 +2,9 @@ import type { AnyTRPCRouter } from '@trpc/server'
 import { createEnrolmentToken } from './agent/create-enrolment-token.ts'
 import { listAgents } from './agent/list-agents.ts'
 import { refreshInventory } from './agent/refresh-inventory.ts'
+import { acknowledgeAlerts } from './alert/acknowledge-alerts.ts'
+import { listAlerts } from './alert/list-alerts.ts'
+import { summariseAlerts } from './alert/summarise-alerts.ts'
 import { cancelJob } from './job/cancel-job.ts'
 import { getJob } from './job/get-job.ts'
 import { listJobs } from './job/list-jobs.ts'
@@ -31,6 +34,7 @@ export const appRouter = withAccess(
     repository: router({ list: listRepositories }),
     restorePoint: router({ list: listRestorePoints, get: getRestorePoint }),
     job: router({ list: listJobs, get: getJob, startBackup, startRestore, startVerify, cancel: cancelJob }),
+    alert: router({ list: listAlerts, summary: summariseAlerts, acknowledge: acknowledgeAlerts }),
     live: router({ events: liveEvents }),
   }),
 )

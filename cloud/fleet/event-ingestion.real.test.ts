@@ -155,15 +155,19 @@ describe('events that are not understood', () => {
     const message = ReceivedMessage.parse({ ...batch, events })
     if (message.kind !== 'events') throw new Error('a batch is a batch')
     const options = { now: new Date(), logger: quietLogger }
-    expect((await ingestEvents(server.database, own.known, message, options)).sequence).toBe(3)
+    const { sequence, liveEvents } = await ingestEvents(server.database, own.known, message, options)
+    expect(sequence).toBe(3)
     expect(await outcomes()).toEqual([
       [1, 'applied'],
       [2, 'input.invalid'],
       [3, 'applied'],
     ])
     const alerts = await system('test', (tx) => tx.select().from(alert).where(eq(alert.agentId, own.agentId)))
-    const codes = alerts.map(({ error }) => ErrorReport.parse(error).code)
-    expect(codes.filter((code) => code === 'agent.event_refused').length).toBe(1)
+    const refusals = alerts.filter(({ error }) => ErrorReport.parse(error).code === 'agent.event_refused')
+    expect(refusals).toMatchObject([{ severity: 'warning', acknowledgedAt: null }])
+    const told = liveEvents.map((live) => (live.type === 'alert-raised' ? live.alertId : live.type))
+    expect(told).toHaveLength(3)
+    expect(told[1]).toBe(refusals[0]?.id)
   })
 
   test('an inventory that names a VM twice is refused alone', async () => {
@@ -189,6 +193,16 @@ describe('events that are not understood', () => {
 })
 
 describe('effects', () => {
+  test('an alert is kept as it was raised and told once, however often its id comes', async () => {
+    const event = alertEvent()
+    if (event.type !== 'alert-raised') throw new Error('an alert is an alert')
+    const { liveEvents } = await ingest(1, [event, { ...event, severity: 'info' }])
+    const { alertId, severity, error } = event
+    expect(liveEvents).toEqual([{ type: 'alert-raised', alertId, agentId: own.agentId, severity }])
+    const rows = await system('test', (tx) => tx.select().from(alert).where(eq(alert.id, alertId)))
+    expect(rows).toMatchObject([{ severity, error, agentId: own.agentId, customerId: own.customerId }])
+  })
+
   test('an inventory replaces what was known; what it does not list is kept as not there', async () => {
     const vmId = randomUUID()
     const machine: VmReport = {
@@ -415,7 +429,12 @@ describe.each(['another customer', 'the same customer'])('an agent that lies abo
       const before = { own: await everythingOf(own), stranger: await everythingOf(stranger) }
       const { sequence, liveEvents } = await ingest(1, [forge(), alertEvent()])
       expect(sequence).toBe(2)
-      expect(liveEvents).toEqual([])
+      const { agentId } = own
+      const alertId = expect.any(String) as string
+      expect(liveEvents).toEqual([
+        { type: 'alert-raised', alertId, agentId, severity: 'warning' },
+        { type: 'alert-raised', alertId, agentId, severity: 'warning' },
+      ])
       const [first, second] = await outcomes()
       expect(first?.[1]).not.toBe('applied')
       expect(second?.[1]).toBe('applied')

@@ -6,10 +6,10 @@ import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { eq } from 'drizzle-orm'
 import { z } from 'zod'
+import { raiseAlert } from '../alerting/raise-alert.ts'
 import type { Database, SystemTransaction } from '../db/database.ts'
 import { databaseErrorCode } from '../db/resilient-pool.ts'
 import { agent, agentEvent } from '../db/schema/fleet.ts'
-import { alert } from '../db/schema/protection.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { applyInventory } from './effects/apply-inventory.ts'
 import { applyCommandReport, applyJobReport } from './effects/apply-job-report.ts'
@@ -116,7 +116,8 @@ async function applyGuarded(
       { agentId: known.agentId, sequence: entry.sequence, type: typeOf(entry.event), reason, error: String(error) },
       'an event of an agent was refused',
     )
-    await raiseRefusal(tx, known, entry, reason)
+    const raised = await raiseRefusal(tx, known, entry, reason)
+    if (raised !== undefined) options.liveEvents.push(raised)
     return reason
   }
 }
@@ -127,13 +128,12 @@ async function raiseRefusal(
   known: KnownAgent,
   entry: ReceivedBatch['events'][number],
   reason: string,
-): Promise<void> {
+): Promise<LiveEvent | undefined> {
   const { mspId, customerId, agentId } = known
   const message = `event ${entry.sequence} (${typeOf(entry.event)}) of agent ${agentId} was refused: ${reason}`
   const error = toErrorReport(new PlatformError('agent.event_refused', message, { details: { agentId, reason } }))
-  await tx
-    .insert(alert)
-    .values({ mspId, customerId, id: newId(), agentId, severity: 'warning', error, raisedAt: new Date(entry.at) })
+  const raisedAt = new Date(entry.at)
+  return await raiseAlert(tx, { mspId, customerId, agentId, alertId: newId(), severity: 'warning', error, raisedAt })
 }
 
 function refusalOf(error: unknown): string | undefined {

@@ -28,8 +28,9 @@ beforeEach(async () => {
   )
 })
 
-const sync = async (some: Partial<SyncRequest>) =>
-  (await answerSync(server.database, own.known, { ...syncOf(own.agentId), ...some }, new Date())).answer.eventSequence
+const answer = (some: Partial<SyncRequest>) =>
+  answerSync(server.database, own.known, { ...syncOf(own.agentId), ...some }, new Date())
+const sync = async (some: Partial<SyncRequest>) => (await answer(some)).answer.eventSequence
 
 async function alerts() {
   const rows = await server.database.withSystem('test', (tx) =>
@@ -49,6 +50,12 @@ test('a cloud restored from an older copy goes on behind what the agent keeps no
   )
   expect(await sync({ eventLowestKept: 502, eventHighMark: 501 })).toBe(501)
   expect(await alerts()).toHaveLength(1)
+})
+
+test('the loss is told to those who look on', async () => {
+  const { liveEvents } = await answer({ eventLowestKept: 501, eventHighMark: 500 })
+  const alertId = expect.any(String) as string
+  expect(liveEvents).toEqual([{ type: 'alert-raised', alertId, agentId: own.agentId, severity: 'critical' }])
 })
 
 test('also where the agent keeps nothing at all', async () => {

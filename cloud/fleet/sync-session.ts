@@ -40,10 +40,11 @@ export async function answerSync(
       if (!isNew) return { answer: await composeAnswer(tx, known, request, { row, now }), isNew, liveEvents: [] }
       const noted = await noteSync(tx, known, request, now)
       await settleHeld(tx, known, request.lastCommandSequence)
-      const eventHighMark = await passOverLostEvents(tx, known, request, { eventHighMark: row.eventHighMark, now })
-      const liveEvents = await endLostJobs(tx, known, request, { eventHighMark, now })
+      const passed = await passOverLostEvents(tx, known, request, { eventHighMark: row.eventHighMark, now })
+      const { eventHighMark } = passed
+      const ended = await endLostJobs(tx, known, request, { eventHighMark, now })
       const answer = await composeAnswer(tx, known, request, { row: { ...noted, eventHighMark }, now })
-      return { answer, isNew, liveEvents }
+      return { answer, isNew, liveEvents: [...passed.liveEvents, ...ended] }
     },
     { within: tenantOf(known) },
   )

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { createAttemptLimiter } from './attempt-limiter.ts'
 import { hashPassword, isPassword } from './password.ts'
-import { permissionsOf } from './permissions.ts'
+import { type Permission, permissionsOf } from './permissions.ts'
 import { createOriginPolicy } from './request-origin.ts'
 
 describe('origin of requests', () => {
@@ -61,4 +61,13 @@ test('only owners and admins enrol agents; who reads only changes nothing', () =
   expect(enrolling.map(([role]) => role)).toEqual(['owner', 'admin'])
   expect([...permissionsOf['read-only']].filter((permission) => !permission.endsWith('.read'))).toEqual([])
   expect(permissionsOf['restore-operator'].has('backup.run')).toBe(false)
+})
+
+function rolesWith(permission: Permission): string[] {
+  return Object.entries(permissionsOf).flatMap(([role, granted]) => (granted.has(permission) ? [role] : []))
+}
+
+test('who works with backups acknowledges alerts; readers see them; the billing auditor does neither', () => {
+  expect(rolesWith('alert.acknowledge')).toEqual(['owner', 'admin', 'operator'])
+  expect(rolesWith('alert.read')).toEqual(['owner', 'admin', 'operator', 'restore-operator', 'read-only'])
 })

@@ -15,6 +15,8 @@ export const permissions = [
   'restore.run',
   'verify.run',
   'job.cancel',
+  'alert.read',
+  'alert.acknowledge',
   'live.read',
 ] as const
 export type Permission = (typeof permissions)[number]
@@ -26,9 +28,17 @@ const reading = [
   'repository.read',
   'restore-point.read',
   'job.read',
+  'alert.read',
   'live.read',
 ] as const satisfies readonly Permission[]
-const operating = [...reading, 'inventory.refresh', 'backup.run', 'verify.run', 'job.cancel'] as const
+const operating = [
+  ...reading,
+  'inventory.refresh',
+  'backup.run',
+  'verify.run',
+  'job.cancel',
+  'alert.acknowledge',
+] as const
 
 /** What each role may do. */
 export const permissionsOf: { readonly [R in Role]: ReadonlySet<Permission> } = {

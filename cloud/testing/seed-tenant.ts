@@ -24,6 +24,8 @@ export interface SeededCustomer {
   /** Of a backup that has ended. */
   readonly jobId: string
   readonly commandId: string
+  /** Open. */
+  readonly alertId: string
 }
 
 export async function seedMsp(database: Database, name: string): Promise<string> {
@@ -52,6 +54,7 @@ export async function seedCustomer(
     restorePointId: randomUUID(),
     jobId: randomUUID(),
     commandId: randomUUID(),
+    alertId: randomUUID(),
   }
   const { agentId, customerId } = seeded
   await database.withSystem('test', async (tx) => {
@@ -64,7 +67,7 @@ export async function seedCustomer(
 }
 
 async function seedFleet(tx: SystemTransaction, seeded: SeededCustomer): Promise<void> {
-  const { mspId, customerId, siteId, agentId, jobId, commandId } = seeded
+  const { mspId, customerId, siteId, agentId, jobId, commandId, alertId } = seeded
   const tenant = { mspId, customerId }
   const now = new Date()
   const later = new Date(now.getTime() + 3_600_000)
@@ -104,8 +107,8 @@ async function seedFleet(tx: SystemTransaction, seeded: SeededCustomer): Promise
     .values({ ...tenant, agentId, sequence: 0, bootEpoch: 1, type: 'alert-raised', at: now, outcome: 'applied' })
   const fact = { factId: randomUUID(), meter: 'restore' as const, resourceId: randomUUID(), amount: 1, at: now }
   await tx.insert(usageFact).values({ ...tenant, agentId, ...fact })
-  const error = { code: 'internal.unexpected', message: 'm', advice: 'a', details: {} }
-  await tx.insert(alert).values({ ...tenant, id: randomUUID(), agentId, severity: 'info', error, raisedAt: now })
+  const error = { code: 'internal.unexpected', message: 'm', advice: 'a', details: { vmId: seeded.vmId } }
+  await tx.insert(alert).values({ ...tenant, id: alertId, agentId, severity: 'info', error, raisedAt: now })
 }
 
 async function seedProtection(tx: SystemTransaction, seeded: SeededCustomer): Promise<void> {

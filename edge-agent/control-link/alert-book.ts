@@ -1,4 +1,5 @@
-import { toPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { AlertSeverity } from '@sendense/shared/domain/alert-severity.ts'
+import { PlatformError, toPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
@@ -15,11 +16,7 @@ export class AlertBook {
     this.#options = options
   }
 
-  async raise(
-    error: unknown,
-    severity: 'info' | 'warning' | 'critical',
-    options: { readonly signal: AbortSignal },
-  ): Promise<void> {
+  async raise(error: unknown, severity: AlertSeverity, options: { readonly signal: AbortSignal }): Promise<void> {
     const { catalogue, clock, logger, newId } = this.#options
     const known = toPlatformError(error)
     const at = clock.now()
@@ -30,15 +27,9 @@ export class AlertBook {
     }
     this.#lastMs.set(known.code, { atMs: at.getTime(), withheld: 0 })
     logger.warn({ err: known, severity }, 'alert')
-    const report = toErrorReport(known)
-    const details = last === undefined || last.withheld === 0 ? {} : { withheldBefore: last.withheld }
-    const alertId = newId()
-    const event = {
-      type: 'alert-raised',
-      alertId,
-      severity,
-      error: { ...report, details: { ...report.details, ...details } },
-    } as const
+    const withheld = last === undefined || last.withheld === 0 ? {} : { withheldBefore: last.withheld }
+    const told = new PlatformError(known.code, known.message, { details: { ...withheld, ...known.details } })
+    const event = { type: 'alert-raised', alertId: newId(), severity, error: toErrorReport(told) } as const
     await catalogue.transaction(async (tx) => await tx.outbox.append(event, at), options)
   }
 }

@@ -1,6 +1,6 @@
 import { type CommandPayload, commandClassOf } from '@sendense/shared/contracts/agent-command.ts'
 import type { KeyDelegation } from '@sendense/shared/contracts/signed-envelope.ts'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { type ErrorDetails, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 
 /** Clocks of cloud and agent may differ so much, after correction, before an early command is refused. */
 const EARLY_MAX_MS = 2 * 60_000
@@ -34,7 +34,7 @@ export function checkAudience({ payload, agentId, tenantId }: CommandCheck): voi
  */
 export function checkPermission({ payload, delegation, now }: CommandCheck): void {
   const { commandId, command, expiresAt, notBefore } = payload
-  const details = { commandId, type: command.type }
+  const details = commandFacts(payload)
   const needed = commandClassOf[command.type]
   if (payload.class !== needed) {
     const text = `command ${commandId} calls itself ${payload.class}, but ${command.type} is ${needed}`
@@ -53,5 +53,23 @@ export function checkPermission({ payload, delegation, now }: CommandCheck): voi
   }
   if (now.getTime() >= Date.parse(expiresAt)) {
     throw new PlatformError('command.expired', `command ${commandId} expired at ${expiresAt}`, { details })
+  }
+}
+
+/** What an alert tells of an authentic command of ours: which one, and what it was about. */
+export function commandFacts({ commandId, command }: CommandPayload): ErrorDetails {
+  const { type } = command
+  switch (command.type) {
+    case 'refresh-inventory':
+      return { commandId, type }
+    case 'backup-vm':
+      return { commandId, type, jobId: command.jobId, vmId: command.vmId }
+    case 'restore-vm':
+    case 'verify-restore-point':
+      return { commandId, type, jobId: command.jobId, restorePointId: command.restorePointId }
+    case 'cancel-job':
+      return { commandId, type, jobId: command.jobId }
+    default:
+      return command satisfies never
   }
 }

@@ -1,5 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { type CommandClass, type CommandPayload, commandClassOf } from '@sendense/shared/contracts/agent-command.ts'
+import {
+  type AgentCommand,
+  type CommandClass,
+  type CommandPayload,
+  commandClassOf,
+} from '@sendense/shared/contracts/agent-command.ts'
 import type { KeyDelegation } from '@sendense/shared/contracts/signed-envelope.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
 import { createLogger } from '@sendense/shared/runtime/logger.ts'
@@ -14,6 +19,7 @@ const logger = createLogger('test', 'silent')
 const now = new Date('2026-05-01T12:00:00.000Z')
 const agentId = randomUUID()
 const tenantId = randomUUID()
+const jobId = randomUUID()
 
 let catalogue: MemoryCatalogue
 let corrected: CorrectedClock
@@ -120,6 +126,26 @@ describe('refused, reported and alerted; the number is used up', () => {
     expect(nudges).toBe(0)
     expect(await receive(newCommand({ sequence: 2 }))).toBe('received')
   })
+})
+
+test.each<[string, AgentCommand]>([
+  ['vmId', { type: 'backup-vm', jobId, vmId: jobId, repositoryId: jobId, mode: 'auto', quiesce: true }],
+  [
+    'restorePointId',
+    { type: 'restore-vm', jobId, restorePointId: jobId, repositoryId: jobId, newVmName: 'n', start: true },
+  ],
+  ['restorePointId', { type: 'verify-restore-point', jobId, restorePointId: jobId, repositoryId: jobId }],
+  ['jobId', { type: 'cancel-job', jobId }],
+])('an alert of a refused command names its %s; one for another agent only the command', async (fact, command) => {
+  const payload = newCommand({ command, class: commandClassOf[command.type], expiresAt: '2026-05-01T12:00:00.000Z' })
+  await receive(payload)
+  await receive({ ...payload, agentId: randomUUID() })
+  const details = (await events()).flatMap((event) => (event.type === 'alert-raised' ? [event.error.details] : []))
+  const { commandId } = payload
+  expect(details).toEqual([
+    expect.objectContaining({ commandId, type: command.type, jobId, [fact]: jobId }) as object,
+    { commandId },
+  ])
 })
 
 test('old numbers under other ids, however many, are refused with one alert and fill no memory', async () => {

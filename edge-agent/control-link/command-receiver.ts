@@ -5,7 +5,7 @@ import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { Catalogue, CatalogueTransaction } from '../catalog/catalogue.ts'
 import type { AlertBook } from './alert-book.ts'
-import { checkAudience, type CommandCheck, checkPermission } from './command-check.ts'
+import { checkAudience, type CommandCheck, commandFacts, checkPermission } from './command-check.ts'
 import type { CorrectedClock } from './corrected-clock.ts'
 
 export interface CommandReceiverOptions {
@@ -76,7 +76,7 @@ export class CommandReceiver {
     const last = await tx.inbox.lastSequence()
     if ((await tx.inbox.find(commandId)) !== undefined) return { receipt: 'repeated' }
     if (sequence <= last) {
-      const details = { commandId, sequence, last }
+      const details = { ...commandFacts(payload), sequence, last }
       const refusal = new PlatformError(
         'command.replayed',
         `command ${commandId} has number ${sequence} after ${last}`,

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { alertSeverities } from '../domain/alert-severity.ts'
 import { commandStates } from '../domain/command-state.ts'
 import { ErrorReport } from './error-report.ts'
 import { Instant } from './identifiers.ts'
@@ -23,7 +24,7 @@ export const AgentEvent = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('alert-raised'),
     alertId: z.uuid(),
-    severity: z.enum(['info', 'warning', 'critical']),
+    severity: z.enum(alertSeverities),
     error: ErrorReport,
   }),
 ])

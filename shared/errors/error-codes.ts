@@ -325,7 +325,8 @@ export const errorCodes = {
   'command.invalid': {
     retry: 'never',
     httpStatus: 400,
-    advice: 'Cloud and agent may differ too much in version: upgrade the agent.',
+    advice:
+      'Cloud and agent may differ too much in version: upgrade the agent. If they do not, check who else can write to the message broker.',
   },
   'command.expired': {
     retry: 'never',
@@ -336,22 +337,26 @@ export const errorCodes = {
   'command.signature_invalid': {
     retry: 'never',
     httpStatus: 401,
-    advice: 'The command was changed on its way or signed by a stranger: look at the audit log.',
+    advice:
+      'Nothing was done. The command was changed on its way or signed by a stranger: check who can write to the message broker.',
   },
   'command.wrong_audience': {
     retry: 'never',
     httpStatus: 403,
-    advice: 'The command was meant for another agent or tenant: look at the audit log.',
+    advice:
+      'Nothing was done. A command for another agent or tenant was sent here: check who can write to the message broker.',
   },
   'command.class_not_allowed': {
     retry: 'never',
     httpStatus: 403,
-    advice: 'The signing key may not give such commands: look at the audit log.',
+    advice:
+      'Nothing was done. A signing key was used for more than it was lent for: check who can reach the keys of the cloud.',
   },
   'command.replayed': {
     retry: 'never',
     httpStatus: 409,
-    advice: 'An old command was sent again: look at the audit log.',
+    advice:
+      'Nothing was done. Somebody kept an old command and sent it again: check who can write to the message broker.',
   },
   'command.unsupported': { retry: 'after-fix', httpStatus: 501, advice: 'Upgrade the agent.' },
   'command.approval_missing': { retry: 'after-fix', httpStatus: 403, advice: 'Have the command approved first.' },
@@ -378,7 +383,7 @@ export const errorCodes = {
     retry: 'never',
     httpStatus: 422,
     advice:
-      'Refresh the inventory of the agent; if it comes back, its reports name what is not its own: look at the log.',
+      'Refresh the inventory of the agent. If it comes back, the agent reports what is not its own: look at its host and at the log of the cloud.',
   },
   'agent.events_lost': {
     retry: 'never',

@@ -1,5 +1,5 @@
-import type { ErrorReport } from '../contracts/error-report.ts'
-import { toPlatformError } from './platform-error.ts'
+import { ERROR_DETAIL_LENGTH_MAX, ERROR_DETAILS_MAX, type ErrorReport } from '../contracts/error-report.ts'
+import { type ErrorDetails, toPlatformError } from './platform-error.ts'
 
 const MESSAGE_MAX = 4000
 
@@ -10,9 +10,18 @@ export function toErrorReport(error: unknown): ErrorReport {
     code: known.code,
     message: known.message.slice(0, MESSAGE_MAX),
     advice: known.advice,
-    // A number that JSON does not have would make the whole report unreadable.
-    details: Object.fromEntries(Object.entries(known.details).filter(([, value]) => isTellable(value))),
+    details: tellable(known.details),
   }
+}
+
+function tellable(details: ErrorDetails): ErrorReport['details'] {
+  // A number that JSON does not have would make the whole report unreadable.
+  const entries = Object.entries(details).filter(([, value]) => isTellable(value))
+  return Object.fromEntries(
+    entries
+      .slice(0, ERROR_DETAILS_MAX)
+      .map(([name, value]) => [name, typeof value === 'string' ? value.slice(0, ERROR_DETAIL_LENGTH_MAX) : value]),
+  )
 }
 
 function isTellable(value: unknown): boolean {

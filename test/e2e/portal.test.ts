@@ -23,7 +23,7 @@ beforeAll(async () => {
   product = await openTestStack({ name: 'portal' })
   // Enough that a backup can be watched.
   await product.guest.run('dd if=/dev/urandom of=/dev/vdb bs=1M count=200 conv=notrunc,fsync 2>/dev/null')
-  portal = await openPortalBrowser(product.stack.portalUrl)
+  portal = await openPortalBrowser(product.stack.portalUrl, { name: 'portal' })
 })
 afterAll(async () => {
   await portal?.[Symbol.asyncDispose]()

@@ -4,13 +4,12 @@ import path from 'node:path'
 import { runCommand } from '@sendense/infra/processes/run-command.ts'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
 import { checkoutDir } from '@sendense/infra/stack/stack-paths.ts'
-import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
 import type { JobDetailView, RestorePointView } from '@sendense/shared/contracts/api/protection-api.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { copyDisks, diskFile, expectSameContent } from '../harness/disk-images.ts'
 import { refusalOf } from '../harness/refusal.ts'
 import { openTestStack, type TestStack, waitForVm } from '../harness/test-stack.ts'
-import { connectBrokerPeer } from './broker-peer.ts'
+import { backupOrder, connectBrokerPeer, tampered } from './broker-peer.ts'
 import { CloudDatabase } from './cloud-database.ts'
 import { manifestsOf, partialFiles, stopMidBackup, within } from './mid-backup.ts'
 import { SmallStorage } from './small-storage.ts'
@@ -191,34 +190,6 @@ test('a disk that was resized is read in full, and comes back in its new size', 
   ])
 })
 
-/** An order for a backup, as the cloud would write it. */
-async function orderedAt(sequence: number, changes: Partial<CommandPayload>): Promise<CommandPayload> {
-  const [repository] = await product.owner.api.repository.list.query()
-  if (repository === undefined) throw new Error('the agent has a repository')
-  const now = Date.now()
-  return {
-    kind: 'command',
-    version: 1,
-    commandId: randomUUID(),
-    agentId: product.vm.agentId,
-    tenantId: product.stack.site.customerId,
-    sequence,
-    class: 'operate',
-    issuedAt: new Date(now - 60_000).toISOString(),
-    notBefore: new Date(now - 60_000).toISOString(),
-    expiresAt: new Date(now + 60_000).toISOString(),
-    command: {
-      type: 'backup-vm',
-      jobId: randomUUID(),
-      vmId: product.vm.vmId,
-      repositoryId: repository.repositoryId,
-      mode: 'auto',
-      quiesce: false,
-    },
-    ...changes,
-  }
-}
-
 describe('orders that must not be carried out', () => {
   test('one whose time is over is not, and its job says so', async () => {
     await using database = new CloudDatabase(product)
@@ -241,25 +212,32 @@ describe('orders that must not be carried out', () => {
     const jobsBefore = (await owner.api.job.list.query({ limit: 200 })).length
     const next = (await database.commandSequence(agentId)) + 1
 
-    const genuine = await peer.sign(await orderedAt(next, {}))
-    const bytes = Buffer.from(genuine.payload, 'base64')
-    bytes.write('f', bytes.indexOf('"auto"') + 1)
-    await peer.publish(agentId, { ...genuine, payload: bytes.toString('base64') })
-    await peer.publish(agentId, await peer.sign(await orderedAt(next, { tenantId: randomUUID() })))
-    await peer.publish(agentId, await peer.sign(await orderedAt(1, {})))
+    await peer.publish(agentId, tampered(await peer.sign(await backupOrder(product, next))))
+    await peer.publish(agentId, await peer.sign(await backupOrder(product, next, { tenantId: randomUUID() })))
+    await peer.publish(agentId, await peer.sign(await backupOrder(product, 1)))
     // The last, because it uses up the number the cloud will give next; behind a gap the agent takes none at all, so
     // it comes again and again.
     const publishExpired = async () => {
       const expiresAt = new Date(Date.now() - 1000).toISOString()
-      await peer.publish(agentId, await peer.sign(await orderedAt(next, { expiresAt })))
+      await peer.publish(agentId, await peer.sign(await backupOrder(product, next, { expiresAt })))
     }
-    const wanted = ['command.signature_invalid', 'command.wrong_audience', 'command.replayed', 'command.expired']
+    const wanted = {
+      'command.signature_invalid': 'critical',
+      'command.wrong_audience': 'critical',
+      'command.replayed': 'critical',
+      'command.expired': 'warning',
+    }
     const arrived = async () => {
-      const codes = new Set((await database.alerts()).map((alert) => alert.code))
-      if (!codes.has('command.expired')) await publishExpired()
-      return wanted.every((code) => codes.has(code))
+      const { alerts } = await owner.api.alert.list.query({ agentId, state: 'open' })
+      const severities = new Map(alerts.map((alert) => [alert.error.code, alert.severity]))
+      if (!severities.has('command.expired')) await publishExpired()
+      return Object.keys(wanted).every((code) => severities.has(code)) ? severities : undefined
     }
-    await waitUntil(`alerts ${wanted.join(', ')}`, arrived, { ...within(60_000), pauseMs: 500 })
+    const severities = await waitUntil(`alerts ${Object.keys(wanted).join(', ')}`, arrived, {
+      ...within(60_000),
+      pauseMs: 500,
+    })
+    expect(Object.fromEntries(severities)).toMatchObject(wanted)
     expect(await manifestsOf(product)).toEqual(before)
     expect(await owner.api.job.list.query({ limit: 200 })).toHaveLength(jobsBefore)
   })

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
@@ -35,4 +36,43 @@ export async function connectBrokerPeer({ stack }: TestStack): Promise<BrokerPee
     },
     [Symbol.asyncDispose]: async () => await client.endAsync(),
   }
+}
+
+/** An order for a backup of the demo VM, as the cloud would write it. */
+export async function backupOrder(
+  { owner, vm, stack }: TestStack,
+  sequence: number,
+  changes: Partial<CommandPayload> = {},
+): Promise<CommandPayload> {
+  const [repository] = await owner.api.repository.list.query()
+  if (repository === undefined) throw new Error('the agent has a repository')
+  const now = Date.now()
+  return {
+    kind: 'command',
+    version: 1,
+    commandId: randomUUID(),
+    agentId: vm.agentId,
+    tenantId: stack.site.customerId,
+    sequence,
+    class: 'operate',
+    issuedAt: new Date(now - 60_000).toISOString(),
+    notBefore: new Date(now - 60_000).toISOString(),
+    expiresAt: new Date(now + 60_000).toISOString(),
+    command: {
+      type: 'backup-vm',
+      jobId: randomUUID(),
+      vmId: vm.vmId,
+      repositoryId: repository.repositoryId,
+      mode: 'auto',
+      quiesce: false,
+    },
+    ...changes,
+  }
+}
+
+/** The same message with one letter of its order changed after it was signed. */
+export function tampered(message: SignedEnvelope): SignedEnvelope {
+  const bytes = Buffer.from(message.payload, 'base64')
+  bytes.write('f', bytes.indexOf('"auto"') + 1)
+  return { ...message, payload: bytes.toString('base64') }
 }

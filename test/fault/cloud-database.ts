@@ -3,8 +3,6 @@ import postgres from 'postgres'
 import { z } from 'zod'
 import type { TestStack } from '../harness/test-stack.ts'
 
-const AlertRow = z.object({ code: z.string(), severity: z.string() })
-
 /** The cloud's tables as their owner sees them: for what no API tells or lets be done. */
 export class CloudDatabase implements AsyncDisposable {
   readonly #sql: postgres.Sql
@@ -25,11 +23,6 @@ export class CloudDatabase implements AsyncDisposable {
   async commandSequence(agentId: string): Promise<number> {
     const rows = await this.#sql`select command_sequence as sequence from agent where id = ${agentId}`
     return z.coerce.number().parse(rows[0]?.['sequence'])
-  }
-
-  async alerts(): Promise<z.infer<typeof AlertRow>[]> {
-    const rows = await this.#sql`select error->>'code' as code, severity from alert order by raised_at`
-    return rows.map((row) => AlertRow.parse(row))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -21,16 +21,27 @@ export interface PortalBrowser extends AsyncDisposable {
   readonly page: Page
   /** What went wrong in the page itself: uncaught errors, and requests to other hosts. */
   readonly problems: string[]
-  /** Keeps a picture of the page in test-results/portal/, numbered in order. */
+  /** Keeps a picture of the page in test-results/, in a folder of the browser's name, numbered in order. */
   picture(name: string): Promise<void>
 }
 
-export async function openPortalBrowser(portalUrl: string): Promise<PortalBrowser> {
-  const picturesDir = path.join(resultsDir, 'portal')
+export interface PortalBrowserOptions {
+  /** Names the folder of pictures. */
+  readonly name: string
+  /** IANA name of where its user is; absent: where the machine is. */
+  readonly timeZone?: string
+}
+
+export async function openPortalBrowser(portalUrl: string, options: PortalBrowserOptions): Promise<PortalBrowser> {
+  const picturesDir = path.join(resultsDir, options.name)
   await rm(picturesDir, { recursive: true, force: true })
   await mkdir(picturesDir, { recursive: true })
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS })
-  const context = await browser.newContext({ baseURL: portalUrl, viewport: { width: 1440, height: 900 } })
+  const context = await browser.newContext({
+    baseURL: portalUrl,
+    viewport: { width: 1440, height: 900 },
+    ...(options.timeZone === undefined ? {} : { timezoneId: options.timeZone }),
+  })
   context.setDefaultTimeout(ACTION_TIMEOUT_MS)
   const problems: string[] = []
   watchForProblems(context, new URL(portalUrl).origin, problems)

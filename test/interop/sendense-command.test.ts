@@ -1,18 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { connectApi } from '@sendense/cli/api/api-client.ts'
-import {
-  connectTestAgent,
-  createTestIdentity,
-  enrolmentRequestOf,
-  enrolOverHttp,
-  type TestAgent,
-} from '@sendense/cloud/testing/test-agent.ts'
-import { startTestCloud, type TestCloud } from '@sendense/cloud/testing/test-cloud.ts'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
 import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts'
 import type { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
@@ -22,92 +11,32 @@ import type { CloudMessage } from '@sendense/shared/contracts/cloud-message.ts'
 import type { JobReport } from '@sendense/shared/contracts/job.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type CommandEnd, type CommandOptions, SendenseCommand } from '../harness/sendense-command.ts'
+import { type CommandCloud, openCommandCloud } from '../harness/command-cloud.ts'
+import { type CommandOptions, SendenseCommand } from '../harness/sendense-command.ts'
 
-let homeDir: string
-let cloud: TestCloud
-let agent: TestAgent
-let sendense: SendenseCommand
-let nextEvent = 1
+let product: CommandCloud
 
-const vm = {
-  vmId: randomUUID(),
-  platform: 'kvm' as const,
-  platformRef: 'web-1',
-  name: 'web-1',
-  powerState: 'running' as const,
-  guestAgent: true,
-  memoryBytes: 1024 ** 3,
-  cpuCount: 2,
-  disks: [{ diskId: 'disk0', sizeBytes: 10 * 1024 ** 3, changeTracking: true }],
-}
-const repositoryId = randomUUID()
 const now = () => new Date().toISOString()
 
 beforeAll(async () => {
-  homeDir = await mkdtemp(path.join(tmpdir(), 'sendense-home-'))
-  cloud = await startTestCloud()
-  sendense = new SendenseCommand({ homeDir, url: cloud.origin })
-  agent = await enrolAgent()
-  await report({
-    type: 'inventory-reported',
-    inventory: {
-      takenAt: now(),
-      hostname: 'host-1',
-      agentVersion: '0.1.0',
-      vms: [vm, { ...vm, vmId: randomUUID(), name: 'twin' }, { ...vm, vmId: randomUUID(), name: 'twin' }],
-      repositories: [
-        { repositoryId, name: 'local', kind: 'qcow2-chain', location: '/srv', state: 'ready', checkedAt: now() },
-      ],
-    },
-  })
-  const login = await run(['login', '--email', cloud.demo.ownerEmail, '--password-stdin'], { input: cloud.password })
-  if (login.exitCode !== 0) throw new Error(login.stderr)
-  const shown = async () => (await run(['vms'])).stdout.includes('web-1')
-  await waitUntil('the inventory to arrive', shown, { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 })
+  product = await openCommandCloud()
 })
-afterAll(async () => {
-  await agent?.[Symbol.asyncDispose]()
-  await cloud?.[Symbol.asyncDispose]()
-  await rm(homeDir, { recursive: true, force: true })
-})
+afterAll(async () => await product?.[Symbol.asyncDispose]())
 
-async function enrolAgent(): Promise<TestAgent> {
-  await using anonymous = connectApi({ url: cloud.origin, signal: AbortSignal.timeout(20_000) })
-  const credentials = { email: cloud.demo.ownerEmail, password: cloud.password }
-  const { token } = await anonymous.api.session.logIn.mutate(credentials)
-  await using owner = connectApi({ url: cloud.origin, token, signal: AbortSignal.timeout(20_000) })
-  const enrolment = await owner.api.agent.createEnrolmentToken.mutate({ siteId: cloud.demo.siteId })
-  const identity = await createTestIdentity()
-  const answer = await enrolOverHttp(cloud.origin, enrolmentRequestOf(identity, enrolment.token))
-  return await connectTestAgent(identity, answer, cloud.broker.url)
-}
-
-async function report(event: AgentEvent): Promise<void> {
-  await agent.sendEvents(nextEvent, [event])
-  nextEvent += 1
-}
+const run = (args: readonly string[], options?: CommandOptions) => product.run(args, options)
+const json = <T>(schema: z.ZodType<T>, ...args: string[]) => product.json(schema, ...args)
+const report = (event: AgentEvent) => product.report([{ at: now(), event }])
 
 async function reportJob(jobId: string, revision: number, changes: Partial<JobReport>): Promise<void> {
-  const facts = { kind: 'backup' as const, vmId: vm.vmId, queuedAt: now(), attempt: 1, log: [] }
+  const facts = { kind: 'backup' as const, vmId: product.vm.vmId, queuedAt: now(), attempt: 1, log: [] }
   await report({ type: 'job-reported', job: { jobId, state: 'running', revision, ...facts, ...changes } })
-}
-
-async function run(args: readonly string[], options?: CommandOptions): Promise<CommandEnd> {
-  return await sendense.run(args, { timeoutMs: 30_000, ...options })
-}
-
-async function json<T>(schema: z.ZodType<T>, ...args: string[]): Promise<T> {
-  const end = await run([...args, '--json'])
-  if (end.exitCode !== 0) throw new Error(`${args.join(' ')}: ${end.stderr}`)
-  return schema.parse(JSON.parse(end.stdout))
 }
 
 /** What the agent was told to do in a job. */
 async function orderOf(jobId: string): Promise<CommandPayload> {
   const isOrder = (message: CloudMessage): message is CommandPayload =>
     message.kind === 'command' && message.command.type === 'backup-vm' && message.command.jobId === jobId
-  return await agent.waitFor(isOrder)
+  return await product.agent.waitFor(isOrder)
 }
 
 async function runningBackup(): Promise<JobView> {
@@ -120,11 +49,11 @@ async function runningBackup(): Promise<JobView> {
 describe('session', () => {
   test('says who is logged in', async () => {
     const session = await json(SessionView, 'whoami')
-    expect(session).toMatchObject({ email: cloud.demo.ownerEmail, role: 'owner' })
+    expect(session).toMatchObject({ email: product.cloud.demo.ownerEmail, role: 'owner' })
   })
 
   test('a wrong password ends with 3 and leaves the session as it was', async () => {
-    const args = ['login', '--email', cloud.demo.ownerEmail, '--password-stdin']
+    const args = ['login', '--email', product.cloud.demo.ownerEmail, '--password-stdin']
     expect(await run(args, { input: 'wrong' })).toMatchObject({
       exitCode: 3,
       stdout: '',
@@ -155,9 +84,9 @@ describe('session', () => {
   })
 
   test('after log-out nothing works any more, with 3', async () => {
-    const other = new SendenseCommand({ homeDir: path.join(homeDir, 'other'), url: cloud.origin })
-    const args = ['login', '--email', cloud.demo.ownerEmail, '--password-stdin', '--json']
-    expect((await other.run(args, { input: cloud.password })).exitCode).toBe(0)
+    const other = new SendenseCommand({ homeDir: path.join(product.homeDir, 'other'), url: product.cloud.origin })
+    const args = ['login', '--email', product.cloud.demo.ownerEmail, '--password-stdin', '--json']
+    expect((await other.run(args, { input: product.cloud.password })).exitCode).toBe(0)
     expect((await other.run(['logout'])).exitCode).toBe(0)
     expect((await other.run(['whoami'])).exitCode).toBe(3)
   })
@@ -178,8 +107,8 @@ describe('what is there', () => {
 
   test('a VM is shown by its name and by its id', async () => {
     const shown = await json(VmView, 'vm', 'web-1')
-    expect(shown.vmId).toBe(vm.vmId)
-    expect(await json(VmView, 'vm', vm.vmId)).toEqual(shown)
+    expect(shown.vmId).toBe(product.vm.vmId)
+    expect(await json(VmView, 'vm', product.vm.vmId)).toEqual(shown)
   })
 
   test('an unknown name ends with 4, an ambiguous one with 2 and the choice', async () => {
@@ -211,7 +140,13 @@ describe('a job', () => {
     const limits = { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 }
     const { jobId } = await waitUntil('the job', findJob, limits)
     const { command } = await orderOf(jobId)
-    expect(command).toMatchObject({ type: 'backup-vm', mode: 'full', quiesce: false, vmId: vm.vmId, repositoryId })
+    expect(command).toMatchObject({
+      type: 'backup-vm',
+      mode: 'full',
+      quiesce: false,
+      vmId: product.vm.vmId,
+      repositoryId: product.repositoryId,
+    })
     await reportJob(jobId, 1, { state: 'running', startedAt: now() })
     const facts = {
       sizeBytes: 10,
@@ -224,9 +159,9 @@ describe('a job', () => {
     const restorePointId = randomUUID()
     const point = {
       restorePointId,
-      vmId: vm.vmId,
-      vmName: vm.name,
-      repositoryId,
+      vmId: product.vm.vmId,
+      vmName: product.vm.name,
+      repositoryId: product.repositoryId,
       jobId,
       takenAt: now(),
       sealedAt: now(),
@@ -248,7 +183,7 @@ describe('a job', () => {
     const both = async () => (await json(z.array(z.unknown()), 'restore-points', '--vm', 'web-1')).length === 2
     await waitUntil('the older point', both, limits)
     const verifying = await json(JobView, 'verify', 'latest', '--vm', 'web-1')
-    expect(verifying).toMatchObject({ kind: 'verify', vmId: vm.vmId, restorePointId })
+    expect(verifying).toMatchObject({ kind: 'verify', vmId: product.vm.vmId, restorePointId })
     await reportJob(verifying.jobId, 1, { kind: 'verify', state: 'cancelled', startedAt: now(), endedAt: now() })
   })
 
@@ -270,8 +205,8 @@ describe('a job', () => {
     const progress = { jobId, phase: 'copy', sentence: 'Copying disk0', doneBytes: 1, totalBytes: 2, bytesPerSecond: 1 }
     const send = async () => {
       const jobs = [{ ...progress, at: now() }]
-      const topic = `sd/v1/a/${agent.agentId}/rt`
-      await agent.send({ kind: 'progress', version: 1, agentId: agent.agentId, jobs }, { topic })
+      const topic = `sd/v1/a/${product.agent.agentId}/rt`
+      await product.agent.send({ kind: 'progress', version: 1, agentId: product.agent.agentId, jobs }, { topic })
     }
     // It subscribes at some time of its own: progress goes on until then.
     const sending = setInterval(() => void send(), 100)
@@ -294,10 +229,12 @@ describe('a job', () => {
     let told = ''
     const watching = run(['watch', '--json'], { interrupt: stop.signal, onOutput: (piece) => (told += piece) })
     const { jobId } = await runningBackup()
+    let revision = 1
     const isTold = async () => {
       // It subscribes at some time of its own: something goes on happening until then.
-      await reportJob(jobId, nextEvent, { state: 'running', startedAt: now() })
-      return told.includes(`"jobId":"${jobId}","vmId":"${vm.vmId}","state":"running"`)
+      revision += 1
+      await reportJob(jobId, revision, { state: 'running', startedAt: now() })
+      return told.includes(`"jobId":"${jobId}","vmId":"${product.vm.vmId}","state":"running"`)
     }
     await waitUntil('the stream to tell', isTold, { signal: AbortSignal.timeout(20_000), timeoutMs: 20_000 })
     stop.abort()
@@ -306,8 +243,8 @@ describe('a job', () => {
       .trim()
       .split('\n')
       .map((line) => LiveEvent.parse(JSON.parse(line)))
-    expect(events).toContainEqual({ type: 'job-changed', jobId, vmId: vm.vmId, state: 'running' })
-    await reportJob(jobId, nextEvent, { state: 'cancelled', startedAt: now(), endedAt: now() })
+    expect(events).toContainEqual({ type: 'job-changed', jobId, vmId: product.vm.vmId, state: 'running' })
+    await reportJob(jobId, revision + 1, { state: 'cancelled', startedAt: now(), endedAt: now() })
   })
 
   test('a second backup of a VM is refused with 6 while one runs; the first can be cancelled', async () => {

@@ -2,6 +2,7 @@ import type { RepositoryReport } from '@sendense/shared/contracts/inventory.ts'
 import type { PowerState } from '@sendense/shared/contracts/inventory.ts'
 import type { JobKind, JobLogEntry } from '@sendense/shared/contracts/job.ts'
 import type { VerificationReport } from '@sendense/shared/contracts/restore-point.ts'
+import type { AlertSeverity } from '@sendense/shared/domain/alert-severity.ts'
 import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
 import type { JobState } from '@sendense/shared/domain/job-state.ts'
 import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
@@ -138,9 +139,12 @@ export const alert = pgTable(
     ...tenant,
     id: uuid('id').notNull(),
     agentId: uuid('agent_id').notNull(),
-    severity: text('severity').$type<'info' | 'warning' | 'critical'>().notNull(),
+    severity: text('severity').$type<AlertSeverity>().notNull(),
     error: jsonb('error').notNull(),
     raisedAt: instant('raised_at').notNull(),
+    /** Both or none: when and by whom, an e-mail address. */
+    acknowledgedAt: instant('acknowledged_at'),
+    acknowledgedBy: text('acknowledged_by'),
   },
   (table) => [primaryKey({ columns: [table.mspId, table.id] })],
 )

@@ -3,7 +3,8 @@ import type { RestorePointReport, VerificationReport } from '@sendense/shared/co
 import type { UsageFact } from '@sendense/shared/contracts/usage-fact.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { and, eq } from 'drizzle-orm'
-import { alert, repository, restorePoint, verification, vm } from '../../db/schema/protection.ts'
+import { raiseAlert } from '../../alerting/raise-alert.ts'
+import { repository, restorePoint, verification, vm } from '../../db/schema/protection.ts'
 import type { EffectContext } from '../event-ingestion.ts'
 import { createUsageLedger } from '../usage-ledger.ts'
 
@@ -72,12 +73,10 @@ export async function applyUsage(facts: readonly UsageFact[], { tx, known }: Eff
 
 export async function applyAlert(
   event: Extract<AgentEvent, { type: 'alert-raised' }>,
-  { tx, known, at }: EffectContext,
+  { tx, known, at, tell }: EffectContext,
 ): Promise<void> {
   const { mspId, customerId, agentId } = known
   const { alertId, severity, error } = event
-  await tx
-    .insert(alert)
-    .values({ mspId, customerId, id: alertId, agentId, severity, error, raisedAt: at })
-    .onConflictDoNothing()
+  const told = await raiseAlert(tx, { mspId, customerId, agentId, alertId, severity, error, raisedAt: at })
+  if (told !== undefined) tell(told)
 }

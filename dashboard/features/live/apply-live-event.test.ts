@@ -13,6 +13,7 @@ const keys: LiveCacheKeys = {
   repositories: [['repository']],
   sites: [['site']],
   agents: [['agent']],
+  alerts: [['alert']],
 }
 const activeList = [['job', 'list'], { input: { state: ['running'] }, type: 'query' }]
 const wholeList = [['job', 'list'], { input: { limit: 50 }, type: 'query' }]
@@ -87,7 +88,12 @@ const rereads: readonly (readonly [LiveEvent, readonly (keyof LiveCacheKeys)[]])
   [{ type: 'restore-point-changed', restorePointId: jobId, vmId }, ['restorePoints']],
   [{ type: 'inventory-changed', agentId: jobId }, ['vms', 'repositories', 'sites']],
   [{ type: 'agent-changed', agentId: jobId }, ['agents', 'sites']],
-  [{ type: 'stream-reset' }, ['jobLists', 'jobDetails', 'vms', 'restorePoints', 'repositories', 'sites', 'agents']],
+  [{ type: 'alert-raised', alertId: jobId, agentId: jobId, severity: 'critical' }, ['alerts']],
+  [{ type: 'alert-acknowledged', alertId: jobId, agentId: jobId }, ['alerts']],
+  [
+    { type: 'stream-reset' },
+    ['jobLists', 'jobDetails', 'vms', 'restorePoints', 'repositories', 'sites', 'agents', 'alerts'],
+  ],
 ]
 
 test.each(rereads)('%o asks for what it changed again', (event, names) => {

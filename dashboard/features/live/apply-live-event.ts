@@ -12,6 +12,7 @@ export interface LiveCacheKeys {
   readonly repositories: QueryKey
   readonly sites: QueryKey
   readonly agents: QueryKey
+  readonly alerts: QueryKey
 }
 
 /**
@@ -34,6 +35,9 @@ export function applyLiveEvent(event: LiveEvent, queryClient: QueryClient, keys:
       return [keys.vms, keys.repositories, keys.sites]
     case 'agent-changed':
       return [keys.agents, keys.sites]
+    case 'alert-raised':
+    case 'alert-acknowledged':
+      return [keys.alerts]
     case 'stream-reset':
       return Object.values(keys)
     default:

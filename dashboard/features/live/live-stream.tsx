@@ -7,6 +7,7 @@ import { useEffect } from 'react'
 import { useLiveStatus } from '../../lib/live-status.ts'
 import { useTRPC, useTRPCClient, type Api } from '../../lib/trpc.ts'
 import { useWatchedJobs } from '../job/watched-jobs.ts'
+import { useAnnounceAlert } from './announce-alert.ts'
 import { useAnnounceJobEnd } from './announce-job-end.ts'
 import { applyLiveEvent, type LiveCacheKeys } from './apply-live-event.ts'
 import { InvalidationBatch } from './invalidation-batch.ts'
@@ -22,6 +23,7 @@ export function LiveStream() {
   const client = useTRPCClient()
   const queryClient = useQueryClient()
   const announceJobEnd = useAnnounceJobEnd()
+  const announceAlert = useAnnounceAlert()
 
   useEffect(() => {
     const { setStatus } = useLiveStatus.getState()
@@ -33,6 +35,7 @@ export function LiveStream() {
       if (event.type === 'job-changed' && isFinalJobState(event.state)) {
         if (useWatchedJobs.getState().release(event.jobId)) announceJobEnd(event.jobId)
       }
+      if (event.type === 'alert-raised' && event.severity === 'critical') announceAlert()
     }
     const subscription = client.live.events.subscribe(
       {},
@@ -56,7 +59,7 @@ export function LiveStream() {
       batch[Symbol.dispose]()
       setStatus('connecting')
     }
-  }, [api, client, queryClient, announceJobEnd])
+  }, [api, client, queryClient, announceJobEnd, announceAlert])
 
   return null
 }
@@ -70,5 +73,6 @@ function cacheKeys(api: Api): LiveCacheKeys {
     repositories: api.repository.pathKey(),
     sites: api.site.pathKey(),
     agents: api.agent.pathKey(),
+    alerts: api.alert.pathKey(),
   }
 }

@@ -1,5 +1,6 @@
 import { CircleCheck } from 'lucide-react'
 import Link from 'next/link'
+import { Badge } from '../../ui/badge.tsx'
 import { Card, CardHeader } from '../../ui/card.tsx'
 import { EmptyState } from '../../ui/empty-state.tsx'
 import { SkeletonRows } from '../../ui/skeleton.tsx'
@@ -18,7 +19,7 @@ export function AttentionCard({ items }: { items: readonly Attention[] | undefin
         <SkeletonRows rows={3} />
       ) : items.length === 0 ? (
         <EmptyState icon={CircleCheck} title="Nothing does">
-          Every agent and repository can be reached, and no job of the last day is left failed.
+          No alert is open, every agent and repository can be reached, and no job of the last day is left failed.
         </EmptyState>
       ) : (
         <>
@@ -33,8 +34,16 @@ export function AttentionCard({ items }: { items: readonly Attention[] | undefin
                     <StatusDot tone={item.tone} />
                   </span>
                   <span className="min-w-0 flex-1">
-                    <span className="block font-medium">{item.title}</span>
+                    <span className="flex flex-wrap items-center gap-x-2 gap-y-1">
+                      <span className="font-medium">{item.title}</span>
+                      {item.badge === undefined ? null : <Badge tone={item.tone}>{item.badge}</Badge>}
+                    </span>
                     <span className="line-clamp-2 text-sm text-ink-muted">{item.note}</span>
+                    {item.advice === undefined ? null : (
+                      <span className="mt-0.5 block text-sm">
+                        <span className="font-medium">What to do:</span> {item.advice}
+                      </span>
+                    )}
                   </span>
                   {item.at === null ? null : (
                     <TimeAgo at={item.at} className="shrink-0 text-sm whitespace-nowrap text-ink-muted" />

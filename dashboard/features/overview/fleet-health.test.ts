@@ -1,4 +1,6 @@
+import { errorCodes } from '@sendense/shared/errors/error-codes.ts'
 import { expect, test } from 'vitest'
+import { createAlertView } from '../alert/alert.fixture.ts'
 import { createJobView } from '../live/job-view.fixture.ts'
 import { activityByDay, attentionList, openFailures } from './fleet-health.ts'
 
@@ -50,7 +52,7 @@ test('an agent that is not online and a repository that is not ready need attent
     restorePointCount: 0,
     storedBytes: 0,
   }
-  const facts = { jobs: [failed], restorePoints: [] }
+  const facts = { jobs: [failed], restorePoints: [], openAlerts: [], openAlertCount: 0 }
   const good = {
     agents: [{ ...agent, presence: 'online' as const }],
     repositories: [{ ...repository, state: 'ready' as const }],
@@ -61,6 +63,35 @@ test('an agent that is not online and a repository that is not ready need attent
     repositories: [{ ...repository, state: 'missing' as const }],
   }
   expect(attentionList({ ...facts, ...bad }, now).map((item) => item.key)).toEqual(['r', 'a', failed.jobId])
+})
+
+test('open alerts come first, one item a kind and agent, with place, count, advice and the way to them', () => {
+  const nothing = { agents: [], repositories: [], jobs: [], restorePoints: [] }
+  const replays = ['1', '2', '3'].map((alertId, index) => createAlertView({ alertId, raisedAt: hoursAgo(index) }))
+  const vm = { vmId: 'v', name: 'web-1' }
+  const info = createAlertView({ alertId: '4', severity: 'info', vm, raisedAt: hoursAgo(5) })
+  const items = attentionList({ ...nothing, jobs: [failed], openAlerts: [info, ...replays], openAlertCount: 4 }, now)
+  expect(items.map((item) => item.key)).toEqual(['1', '4', failed.jobId])
+  expect(items[0]).toEqual({
+    key: '1',
+    tone: 'danger',
+    badge: 'Critical',
+    title: 'An old command that was sent again was refused',
+    note: 'Agent edge-1 · Demo site · 3 times',
+    advice: errorCodes['command.replayed'].advice,
+    href: `/alerts?severity=critical&place=${encodeURIComponent(`agent:${info.agentId}`)}`,
+    at: hoursAgo(0),
+  })
+  expect(items[1]).toMatchObject({ tone: 'neutral', badge: 'Info', note: 'Agent edge-1 · Demo site · VM web-1' })
+})
+
+test('however many alerts are open, they leave room for everything else and what is not told is counted', () => {
+  const alerts = Array.from({ length: 9 }, (_, index) => createAlertView({ alertId: `${index}`, agentId: `a${index}` }))
+  const facts = { agents: [], repositories: [], restorePoints: [], jobs: [failed] }
+  const items = attentionList({ ...facts, openAlerts: alerts, openAlertCount: 1200 }, now)
+  expect(items).toHaveLength(6)
+  expect(items[4]).toMatchObject({ title: '1196 more open alerts', href: '/alerts' })
+  expect(items[5]?.key).toBe(failed.jobId)
 })
 
 test('jobs are counted on the day they ended, and days without any are there too', () => {

@@ -1,10 +1,16 @@
+import type { AlertView } from '@sendense/shared/contracts/api/alert-api.ts'
 import type {
   JobView,
   RepositoryView,
   RestorePointView,
   VmView,
 } from '@sendense/shared/contracts/api/protection-api.ts'
+import { alertAdvice } from '@sendense/shared/errors/alert-words.ts'
+import { countOf } from '../../lib/count-of.ts'
 import type { BadgeTone } from '../../ui/badge.tsx'
+import { addressOfFilter } from '../alert/alert-filter.ts'
+import { alertTitle, severityWords } from '../alert/alert-words.ts'
+import { groupAlerts } from '../alert/group-alerts.ts'
 import { jobKindWord, jobOutcome } from '../job/job-words.ts'
 import { repositoryState } from '../repository/repository-words.ts'
 import { presenceWords, type Agent } from '../site/presence-words.ts'
@@ -16,6 +22,10 @@ export interface Attention {
   readonly tone: BadgeTone
   readonly title: string
   readonly note: string
+  /** What to do now, where that is known. */
+  readonly advice?: string
+  /** How bad, in a word. */
+  readonly badge?: string
   readonly href: string
   /** When it came about; null where that is not known. */
   readonly at: string | null
@@ -26,14 +36,22 @@ export interface FleetFacts {
   readonly repositories: readonly RepositoryView[]
   readonly jobs: readonly JobView[]
   readonly restorePoints: readonly RestorePointView[]
+  /** The newest that are open, and how many are in all. */
+  readonly openAlerts: readonly AlertView[]
+  readonly openAlertCount: number
 }
 
+/** So many kinds of alerts at most, so that whoever can raise many hides nothing else. */
+const ALERT_GROUPS_MAX = 4
+
 /**
- * What a person should look at, the worst first: agents and repositories that cannot be reached, restore points
- * found damaged, and jobs that failed within a day of `nowMs`, unless a later job of the same kind and VM succeeded.
+ * What a person should look at, the worst first: open alerts, agents and repositories that cannot be reached, restore
+ * points found damaged, and jobs that failed within a day of `nowMs`, unless a later job of the same kind and VM succeeded.
  */
-export function attentionList({ agents, repositories, jobs, restorePoints }: FleetFacts, nowMs: number): Attention[] {
+export function attentionList(facts: FleetFacts, nowMs: number): Attention[] {
+  const { agents, repositories, jobs, restorePoints } = facts
   return [
+    ...alertAttention(facts),
     ...repositories.filter((repository) => repository.state !== 'ready').map(repositoryAttention),
     ...restorePoints.filter((point) => point.lastVerification?.outcome === 'failed').map(damageAttention),
     ...agents.filter((agent) => agent.presence !== 'online').map(agentAttention),
@@ -53,6 +71,30 @@ export function openFailures(jobs: readonly JobView[], nowMs: number): JobView[]
         Date.parse(other.queuedAt) > Date.parse(job.queuedAt),
     )
   })
+}
+
+/** Alerts of the same kind and agent are one item; those that find no room are counted. */
+function alertAttention({ openAlerts, openAlertCount }: FleetFacts): Attention[] {
+  const groups = groupAlerts(openAlerts).slice(0, ALERT_GROUPS_MAX)
+  const told = groups.reduce((sum, { alerts }) => sum + alerts.length, 0)
+  const items = groups.map(({ newest, times }): Attention => {
+    const { tone, word } = severityWords[newest.severity]
+    const where = [`Agent ${newest.hostname}`, newest.siteName, ...(newest.vm === null ? [] : [`VM ${newest.vm.name}`])]
+    return {
+      key: newest.alertId,
+      tone,
+      badge: word,
+      title: alertTitle(newest),
+      note: [...where, ...(times === 1 ? [] : [`${times} times`])].join(' · '),
+      advice: alertAdvice(newest.error),
+      href: addressOfFilter({ severity: newest.severity, place: `agent:${newest.agentId}` }),
+      at: newest.raisedAt,
+    }
+  })
+  const untold = openAlertCount - told
+  if (untold <= 0) return items
+  const title = countOf(untold, 'more open alert')
+  return [...items, { key: 'alerts', tone: 'neutral', title, note: 'Show all alerts', href: '/alerts', at: null }]
 }
 
 function repositoryAttention(repository: RepositoryView): Attention {

@@ -6,9 +6,10 @@ import { useTRPC } from '../../lib/trpc.ts'
 import { useNow } from '../../lib/use-now.ts'
 import { ErrorNotice } from '../../ui/error-notice.tsx'
 import { PageHeader } from '../../ui/page-header.tsx'
+import { useAlertSummary } from '../alert/use-alert-summary.ts'
 import { JobProgressCard } from '../job/job-progress-card.tsx'
 import { useActiveJobs } from '../job/use-active-jobs.ts'
-import { useSession } from '../session/session-context.ts'
+import { usePermission, useSession } from '../session/session-context.ts'
 import { ActivityCard } from './activity-card.tsx'
 import { AttentionCard } from './attention-card.tsx'
 import { attentionList, protectionCounts } from './fleet-health.ts'
@@ -16,6 +17,7 @@ import { LatestRestorePoints } from './latest-restore-points.tsx'
 import { StatTile } from './stat-tile.tsx'
 
 const JOBS_READ_MAX = 200
+const ALERTS_READ_MAX = 100
 const RUNNING_SHOWN_MAX = 6
 const REFRESH_MS = 60_000
 
@@ -82,10 +84,17 @@ function useFleetFacts() {
   const repositories = useQuery(api.repository.list.queryOptions())
   const jobs = useQuery(api.job.list.queryOptions({ limit: JOBS_READ_MAX }))
   const restorePoints = useQuery(api.restorePoint.list.queryOptions({}))
-  const all = [agents, vms, repositories, jobs, restorePoints]
+  const alerts = useOpenAlerts()
+  const all = [agents, vms, repositories, jobs, restorePoints, ...alerts.queries]
   const complete =
-    agents.data && repositories.data && jobs.data && restorePoints.data
-      ? { agents: agents.data, repositories: repositories.data, jobs: jobs.data, restorePoints: restorePoints.data }
+    agents.data && repositories.data && jobs.data && restorePoints.data && alerts.facts
+      ? {
+          agents: agents.data,
+          repositories: repositories.data,
+          jobs: jobs.data,
+          restorePoints: restorePoints.data,
+          ...alerts.facts,
+        }
       : undefined
   return {
     agents,
@@ -97,4 +106,22 @@ function useFleetFacts() {
     error: all.find((query) => query.isLoadingError)?.error ?? null,
     retry: () => all.forEach((query) => query.isLoadingError && void query.refetch()),
   }
+}
+
+/** Those who may not see alerts are told of none. `facts` is undefined while they are being read. */
+function useOpenAlerts() {
+  const api = useTRPC()
+  const permitted = usePermission('alert.read')
+  const input = { state: 'open' as const, limit: ALERTS_READ_MAX }
+  const page = useQuery(api.alert.list.queryOptions(input, { enabled: permitted }))
+  const summary = useAlertSummary()
+  if (!permitted) return { queries: [], facts: { openAlerts: [], openAlertCount: 0 } }
+  const facts =
+    page.data && summary.data
+      ? {
+          openAlerts: page.data.alerts,
+          openAlertCount: summary.data.critical + summary.data.warning + summary.data.info,
+        }
+      : undefined
+  return { queries: [page, summary], facts }
 }

@@ -7,8 +7,9 @@ import { Dialog as RadixDialog } from 'radix-ui'
 import { useEffect, useId, useState, type KeyboardEvent } from 'react'
 import { classNames } from '../../lib/class-names.ts'
 import { useTRPC } from '../../lib/trpc.ts'
+import { useSession } from '../session/session-context.ts'
 import { searchPalette, type PaletteEntry } from './palette-search.ts'
-import { places } from './places.ts'
+import { placesFor } from './places.ts'
 
 /** Jump to any page or VM by name: a button, and Ctrl+K or ⌘K. */
 export function CommandPalette() {
@@ -115,10 +116,11 @@ function PaletteBody({ onDone }: { onDone: () => void }) {
 
 function usePaletteEntries(): PaletteEntry[] {
   const api = useTRPC()
+  const { permissions } = useSession()
   const vms = useQuery(api.vm.list.queryOptions()).data ?? []
   const sites = useQuery(api.site.list.queryOptions()).data ?? []
   return [
-    ...places.map(({ href, label }) => ({ href, label, note: 'Page' })),
+    ...placesFor(permissions).map(({ href, label }) => ({ href, label, note: 'Page' })),
     ...vms.map((vm) => ({ href: `/vms/${vm.vmId}`, label: vm.name, note: `VM · ${vm.siteName}` })),
     ...sites.map((site) => ({ href: `/sites/${site.siteId}`, label: site.name, note: `Site · ${site.customerName}` })),
   ]

@@ -1,17 +1,22 @@
 'use client'
 
+import type { AlertSummary } from '@sendense/shared/contracts/api/alert-api.ts'
 import Link from 'next/link'
 import { usePathname } from 'next/navigation'
 import { classNames } from '../../lib/class-names.ts'
+import { useAlertSummary } from '../alert/use-alert-summary.ts'
 import { useActiveJobs } from '../job/use-active-jobs.ts'
-import { isWithin, places } from './places.ts'
+import { useSession } from '../session/session-context.ts'
+import { isWithin, placesFor } from './places.ts'
 
 export function Navigation() {
   const path = usePathname()
+  const { permissions } = useSession()
   const activeCount = useActiveJobs().data?.length ?? 0
+  const alerts = useAlertSummary().data
   return (
     <nav aria-label="Main" className="flex flex-col gap-0.5 px-3">
-      {places.map(({ href, label, icon: Icon }) => {
+      {placesFor(permissions).map(({ href, label, icon: Icon }) => {
         const current = isWithin(path, href)
         return (
           <Link
@@ -26,17 +31,42 @@ export function Navigation() {
           >
             <Icon aria-hidden className="size-4.5" />
             {label}
-            {href === '/jobs' && activeCount > 0 ? (
-              <span
-                aria-label={`${activeCount} active`}
-                className="ml-auto rounded-full bg-accent px-1.5 text-xs font-medium text-accent-ink"
-              >
-                {activeCount}
-              </span>
-            ) : null}
+            {href === '/jobs' ? <CountBadge count={activeCount} what="active" tone="accent" /> : null}
+            {href === '/alerts' && alerts !== undefined ? <OpenAlerts summary={alerts} /> : null}
           </Link>
         )
       })}
     </nav>
+  )
+}
+
+function OpenAlerts({ summary: { critical, warning, info } }: { summary: AlertSummary }) {
+  const tone = critical > 0 ? 'danger' : warning > 0 ? 'warning' : 'neutral'
+  return <CountBadge count={critical + warning + info} what="open" tone={tone} />
+}
+
+const COUNT_MAX = 999
+
+const countStyle = {
+  accent: 'bg-accent text-accent-ink',
+  danger: 'bg-danger text-accent-ink',
+  warning: 'bg-warning-soft text-warning',
+  neutral: 'bg-inset text-ink-muted',
+} as const
+
+interface CountBadgeProps {
+  count: number
+  /** What is counted, for those who hear it. */
+  what: string
+  tone: keyof typeof countStyle
+}
+
+function CountBadge({ count, what, tone }: CountBadgeProps) {
+  if (count === 0) return null
+  return (
+    <span className={classNames('ml-auto rounded-full px-1.5 text-xs font-medium', countStyle[tone])}>
+      {count > COUNT_MAX ? `${COUNT_MAX}+` : count}
+      <span className="sr-only"> {what}</span>
+    </span>
   )
 }

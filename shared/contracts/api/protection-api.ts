@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { alertSeverities } from '../../domain/alert-severity.ts'
 import { commandStates } from '../../domain/command-state.ts'
 import { consistencyLevels } from '../../domain/consistency.ts'
 import { jobStates } from '../../domain/job-state.ts'
@@ -123,6 +124,13 @@ export const LiveEvent = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('restore-point-changed'), restorePointId: z.uuid(), vmId: z.uuid() }),
   z.strictObject({ type: z.literal('inventory-changed'), agentId: z.uuid() }),
   z.strictObject({ type: z.literal('agent-changed'), agentId: z.uuid() }),
+  z.strictObject({
+    type: z.literal('alert-raised'),
+    alertId: z.uuid(),
+    agentId: z.uuid(),
+    severity: z.enum(alertSeverities),
+  }),
+  z.strictObject({ type: z.literal('alert-acknowledged'), alertId: z.uuid(), agentId: z.uuid() }),
   /** Events may have been missed since the last one this client saw: re-read what is shown. */
   z.strictObject({ type: z.literal('stream-reset') }),
 ])
