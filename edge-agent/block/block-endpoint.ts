@@ -3,9 +3,11 @@ import { z } from 'zod'
 /** PEM of certificates or a key; never logged. */
 const Pem = z.string().includes('-----BEGIN ').max(262_144)
 /** Text as NBD has it: UTF-8 of at most 4096 bytes, without NUL. */
-const NbdString = z.string().refine((text) => Buffer.byteLength(text) <= 4096 && !text.includes('\0'), {
-  error: 'must be at most 4096 bytes without NUL',
-})
+const NbdString = z
+  .string()
+  .refine((text) => Buffer.byteLength(text) <= 4096 && !text.includes('\0') && text.isWellFormed(), {
+    error: 'must be at most 4096 bytes of UTF-8 without NUL',
+  })
 
 /**
  * Connections to the export are encrypted, and the server must prove who it is: there is no way to turn that off.
