@@ -6,8 +6,10 @@ import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { defaultFleecingLimits } from '../platforms/kvm/fleecing-guard.ts'
 import { KvmHost, type KvmVm } from '../platforms/kvm/kvm-host.ts'
 import { KvmSourceConnector } from '../platforms/kvm/kvm-source-connector.ts'
+import { KvmTargetConnector } from '../platforms/kvm/kvm-target-connector.ts'
 import { LocalVmHost } from '../platforms/kvm/local-vm-host.ts'
 import { findVmProcess } from '../platforms/kvm/vm-process.ts'
+import type { Accelerator } from '../qemu/accelerator.ts'
 import type { TunnelClientState } from '../tunnel/tunnel-client.ts'
 import { askStatus } from './ask-status.ts'
 import { controlSocketOf, runDirOf } from './capture-paths.ts'
@@ -16,6 +18,9 @@ import { ControlServer } from './control-server.ts'
 import { GuestKeepers } from './guest-keepers.ts'
 import { OrphanGuard, type OrphanGuardOptions } from './orphan-guard.ts'
 import { PortLeases, type SetTarget } from './port-leases.ts'
+import { VmCreations } from './vm-creations.ts'
+
+const RECONCILE_TIMEOUT_MS = 60_000
 
 export interface CaptureAgentOptions {
   /** For people. */
@@ -29,6 +34,8 @@ export interface CaptureAgentOptions {
   readonly tunnelState: () => TunnelClientState
   readonly logger: Logger
   readonly clock?: Clock
+  /** Of VMs that are started here. Probed unless given. */
+  readonly accelerator?: Accelerator
   readonly orphans?: Pick<OrphanGuardOptions, 'orphanedAfterMs' | 'checkEveryMs'>
 }
 
@@ -57,7 +64,21 @@ export async function openCaptureAgent(options: CaptureAgentOptions): Promise<Ca
   const leases = new PortLeases({ ports: servicePorts, setTarget })
   const connector = undo.use(new KvmSourceConnector({ hosts: () => [host] }))
   const { minFreeBytes } = defaultFleecingLimits
-  const guard = undo.use(new OrphanGuard({ host, connector, clock, logger, minFreeBytes, ...options.orphans }))
+  const accelerated = options.accelerator === undefined ? {} : { accelerator: options.accelerator }
+  const target = undo.use(new KvmTargetConnector({ host: kvmHost, ...accelerated }))
+  await target.reconcile([], { signal: AbortSignal.timeout(RECONCILE_TIMEOUT_MS) })
+  const creations = undo.use(new VmCreations({ target, leases }))
+  const guard = undo.use(
+    new OrphanGuard({
+      host,
+      connector,
+      clock,
+      logger,
+      minFreeBytes,
+      onOrphaned: async () => await creations.reconcile([], { signal: AbortSignal.timeout(RECONCILE_TIMEOUT_MS) }),
+      ...options.orphans,
+    }),
+  )
   const startedAt = clock.now().toISOString()
   const status = async (): Promise<CaptureStatus> => {
     const vms = await host.listVms({ signal: AbortSignal.timeout(10_000) })
@@ -74,7 +95,17 @@ export async function openCaptureAgent(options: CaptureAgentOptions): Promise<Ca
   }
   const onAgents = (count: number): void => guard.setAgents(count)
   const server = undo.use(
-    await ControlServer.open({ host, leases, status, path: controlSocket, version, logger, onAgents }),
+    await ControlServer.open({
+      host,
+      leases,
+      creations,
+      target,
+      status,
+      path: controlSocket,
+      version,
+      logger,
+      onAgents,
+    }),
   )
   await setTarget(controlPort, { path: controlSocket })
   undo.defer(async () => await setTarget(controlPort, undefined))

@@ -1,3 +1,6 @@
+import type { VmMonitors } from '../platforms/kvm/vm-monitors.ts'
+import type { FarKvmHost } from '../platforms/open-platforms.ts'
+import { RemoteTargetConnector } from './remote-target-connector.ts'
 import { RemoteVmHost } from './remote-vm-host.ts'
 
 /** A capture agent that this edge agent has let in, as its grant says. */
@@ -15,17 +18,22 @@ export interface CaptureHostsOptions {
   readonly onReachable?: (name: string) => void
 }
 
+export interface CaptureHost extends FarKvmHost {
+  readonly host: RemoteVmHost
+}
+
 /** The KVM hosts behind the tunnels: one for each grant, connected or not. */
 export class CaptureHosts implements AsyncDisposable {
   readonly #options: CaptureHostsOptions
-  readonly #hosts = new Map<string, { readonly host: RemoteVmHost; readonly grant: string }>()
+  readonly #hosts = new Map<string, CaptureHost & { readonly grant: string }>()
 
   constructor(options: CaptureHostsOptions) {
     this.#options = options
   }
 
-  list(): RemoteVmHost[] {
-    return [...this.#hosts.values()].map(({ host }) => host)
+  /** By name. */
+  list(): CaptureHost[] {
+    return [...this.#hosts.values()].toSorted((a, b) => (a.host.name < b.host.name ? -1 : 1))
   }
 
   /** Takes these for all the grants that there are; a host whose grant is gone or changed is let go of. */
@@ -54,6 +62,8 @@ export class CaptureHosts implements AsyncDisposable {
       ...(patienceMs === undefined ? {} : { patienceMs }),
       ...(onReachable === undefined ? {} : { onReachable: () => onReachable(name) }),
     })
-    this.#hosts.set(captureAgentId, { host, grant: JSON.stringify(grant) })
+    let target: RemoteTargetConnector | undefined
+    const openTarget = (monitors: VmMonitors) => (target ??= new RemoteTargetConnector({ host, monitors }))
+    this.#hosts.set(captureAgentId, { host, openTarget, grant: JSON.stringify(grant) })
   }
 }

@@ -1,5 +1,5 @@
 import { ErrorReport } from '@sendense/shared/contracts/error-report.ts'
-import { ByteCount } from '@sendense/shared/contracts/identifiers.ts'
+import { ByteCount, VmName } from '@sendense/shared/contracts/identifiers.ts'
 import { z } from 'zod'
 import { ScratchFile } from '../platforms/kvm/session-names.ts'
 import { KvmDiskId, VmConfig } from '../platforms/kvm/vm-config.ts'
@@ -21,6 +21,10 @@ export const VMS_A_PAGE_MAX = 50
 /** The longest that a guest may be asked to stay frozen. */
 const FREEZE_MAX_MS = 60_000
 const SCRATCH_FILES_MAX = 256
+/** The longest that a guest may be waited for to come up. */
+const BOOT_MAX_MS = 60 * 60_000
+const DISKS_MAX = 24
+const CREATIONS_MAX = 1000
 const Port = z.int().min(1).max(65_535)
 const Nothing = z.strictObject({})
 
@@ -44,6 +48,7 @@ export type Role = z.infer<typeof Role>
 
 const ServiceName = z.enum(vmServices)
 const OneVm = z.strictObject({ vmId: z.uuid() })
+const OneCreation = z.strictObject({ creationId: z.uuid() })
 export const Lease = z.strictObject({ port: Port, vmId: z.uuid(), service: ServiceName })
 
 const CaptureStatus = z.strictObject({
@@ -106,7 +111,44 @@ export const captureMethods = {
     result: z.strictObject({ fileSystems: z.int().nonnegative() }),
     timeoutMs: 180_000,
   },
-} as const satisfies Record<string, { params: z.ZodType; result: z.ZodType; timeoutMs: number }>
+  'create-vm': {
+    params: OneCreation.extend({
+      name: VmName,
+      memoryBytes: ByteCount,
+      cpuCount: z.int().positive(),
+      disks: z
+        .array(z.strictObject({ diskId: KvmDiskId, sizeBytes: ByteCount }))
+        .min(1)
+        .max(DISKS_MAX),
+    }),
+    result: z.strictObject({
+      port: Port,
+      exports: z.array(z.strictObject({ diskId: KvmDiskId, exportName: z.string().max(4096) })).max(DISKS_MAX),
+    }),
+    timeoutMs: 120_000,
+  },
+  'finish-vm': { params: OneCreation, result: OneVm, timeoutMs: 15 * 60_000 },
+  'discard-vm': { params: OneCreation, result: Nothing, timeoutMs: 60_000 },
+  'find-created': { params: OneCreation, result: OneVm.partial(), timeoutMs: 30_000 },
+  'reconcile-vms': {
+    params: z.strictObject({ keep: z.array(z.uuid()).max(CREATIONS_MAX) }),
+    result: Nothing,
+    timeoutMs: 120_000,
+  },
+  'start-vm': {
+    params: OneVm.extend({ timeoutMs: z.int().min(1).max(BOOT_MAX_MS) }),
+    result: z.strictObject({
+      by: z.enum(['guest-agent', 'console']),
+      evidence: z.string().max(10_000),
+      secondsToUp: z.number().nonnegative(),
+    }),
+    /** The last line of the guest's console, now and then. */
+    note: z.strictObject({ console: z.string().max(1000) }),
+    timeoutMs: BOOT_MAX_MS + 60_000,
+  },
+  'stop-vm': { params: OneVm, result: Nothing, timeoutMs: 120_000 },
+  'delete-vm': { params: OneVm, result: Nothing, timeoutMs: 120_000 },
+} as const satisfies Record<string, { params: z.ZodType; result: z.ZodType; note?: z.ZodType; timeoutMs: number }>
 
 export type CaptureMethod = keyof typeof captureMethods
 export type ParamsOf<M extends CaptureMethod> = z.infer<(typeof captureMethods)[M]['params']>
@@ -119,8 +161,9 @@ export const Request = z.strictObject({
   params: z.unknown(),
 })
 
-/** One line from the capture agent, after its greeting. */
+/** One line from the capture agent, after its greeting. Notes come before the answer, to requests that have them. */
 export const Answer = z.union([
+  z.strictObject({ id: z.int().nonnegative(), note: z.unknown() }),
   z.strictObject({ id: z.int().nonnegative(), result: z.unknown() }),
   z.strictObject({ id: z.int().nonnegative(), error: ErrorReport }),
 ])

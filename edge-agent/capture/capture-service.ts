@@ -1,5 +1,6 @@
 import type { CallOptions } from '../block/block-source.ts'
 import type { HostedVm, VmHost } from '../platforms/kvm/vm-host.ts'
+import type { TargetConnector } from '../platforms/target-connector.ts'
 import {
   type CaptureMethod,
   type CaptureStatus,
@@ -8,8 +9,10 @@ import {
   VMS_A_PAGE_MAX,
 } from './capture-protocol.ts'
 import type { PortLeases } from './port-leases.ts'
+import type { VmCreations } from './vm-creations.ts'
 
 const SCRATCH_FILES_TOLD_MAX = 256
+const CONSOLE_EVERY_MS = 250
 
 /** One connection of the edge agent: what it leases and freezes is its own, and ends with it. */
 export interface Caller {
@@ -22,13 +25,26 @@ export interface Caller {
 export interface CaptureServiceParts {
   readonly host: VmHost
   readonly leases: PortLeases
+  readonly creations: VmCreations
+  /** Of this host alone. */
+  readonly target: TargetConnector
   readonly status: () => Promise<CaptureStatus>
 }
+
+type TargetMethod =
+  | 'create-vm'
+  | 'finish-vm'
+  | 'discard-vm'
+  | 'find-created'
+  | 'reconcile-vms'
+  | 'start-vm'
+  | 'stop-vm'
+  | 'delete-vm'
 
 type Handlers = {
   readonly [M in Exclude<CaptureMethod, 'hello'>]: (
     params: ParamsOf<M>,
-    call: CallOptions & { readonly caller: Caller },
+    call: CallOptions & { readonly caller: Caller; readonly note: (value: unknown) => void },
   ) => Promise<ResultOf<M>>
 }
 
@@ -36,7 +52,11 @@ type Handlers = {
  * What the edge agent can ask of this host, and no more: each request is about one VM under the root of the host it was
  * made with. Handlers reject with the errors of `VmHost`.
  */
-export function captureHandlers({ host, leases, status }: CaptureServiceParts): Handlers {
+export function captureHandlers(parts: CaptureServiceParts): Handlers {
+  return { ...sourceHandlers(parts), ...targetHandlers(parts) }
+}
+
+function sourceHandlers({ host, leases, status }: CaptureServiceParts): Omit<Handlers, TargetMethod> {
   return {
     'status': async () => await status(),
     'list-vms': async ({ after }, { signal }) => {
@@ -86,8 +106,51 @@ export function captureHandlers({ host, leases, status }: CaptureServiceParts): 
   }
 }
 
+function targetHandlers({ target, creations }: CaptureServiceParts): Pick<Handlers, TargetMethod> {
+  return {
+    'create-vm': async (wanted, { signal }) => await creations.create(wanted, { signal }),
+    'finish-vm': async ({ creationId }, { signal }) => ({ vmId: await creations.finish(creationId, { signal }) }),
+    'discard-vm': async ({ creationId }) => {
+      await creations.discard(creationId)
+      return {}
+    },
+    'find-created': async ({ creationId }, { signal }) => {
+      const vm = await target.findCreated(creationId, { signal })
+      return vm === undefined ? {} : { vmId: vm.platformRef }
+    },
+    'reconcile-vms': async ({ keep }, { signal }) => {
+      await creations.reconcile(keep, { signal })
+      return {}
+    },
+    'start-vm': async ({ vmId, timeoutMs }, { signal, note }) => {
+      let last: string | undefined
+      const tell = (): void => {
+        if (last !== undefined) note({ console: last })
+        last = undefined
+      }
+      const timer = setInterval(tell, CONSOLE_EVERY_MS)
+      try {
+        return await target.startVm(vmId, { signal, timeoutMs, onConsole: (line) => (last = line) })
+      } finally {
+        clearInterval(timer)
+      }
+    },
+    'stop-vm': async ({ vmId }, { signal }) => {
+      await target.stopVm(vmId, { signal })
+      return {}
+    },
+    'delete-vm': async ({ vmId }, { signal }) => {
+      await target.deleteVm(vmId, { signal })
+      return {}
+    },
+  }
+}
+
 /** The connection is over: nothing that it held stays. */
-export async function endCaller({ host, leases }: Omit<CaptureServiceParts, 'status'>, caller: Caller): Promise<void> {
+export async function endCaller(
+  { host, leases }: Pick<CaptureServiceParts, 'host' | 'leases'>,
+  caller: Caller,
+): Promise<void> {
   const thawing = [...caller.frozen].map(async (vmId) => await host.thawGuest(vmId))
   await Promise.allSettled([...thawing, leases.releaseAll(caller)])
 }

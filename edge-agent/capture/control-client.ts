@@ -4,7 +4,7 @@ import { retryDelayMs } from '@sendense/shared/runtime/retry-delay.ts'
 import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { CaptureMethod, ParamsOf, ResultOf } from './capture-protocol.ts'
-import { ControlConnection } from './control-connection.ts'
+import { type ConnectionCallOptions, ControlConnection } from './control-connection.ts'
 
 const DIAL_TIMEOUT_MS = 15_000
 const REDIAL = { baseMs: 100, capMs: 5000 }
@@ -22,7 +22,7 @@ export interface ControlClientOptions {
   readonly onConnected: (connection: ControlConnection) => Promise<void>
 }
 
-export interface ControlCallOptions extends CallOptions {
+export interface ControlCallOptions extends ConnectionCallOptions {
   /** Not sent again when its answer was lost with the connection. */
   readonly once?: boolean
   /** Waits less than the patience for a connection that is lost. */
@@ -56,12 +56,12 @@ export class ControlClient implements AsyncDisposable {
   async call<M extends CaptureMethod>(
     method: M,
     params: ParamsOf<M>,
-    { signal, once = false, waitMs = Number.POSITIVE_INFINITY }: ControlCallOptions,
+    { once = false, waitMs = Number.POSITIVE_INFINITY, ...call }: ControlCallOptions,
   ): Promise<ResultOf<M>> {
     for (let sent = 1; ; sent += 1) {
-      const connection = await this.#connected({ signal, waitMs })
+      const connection = await this.#connected({ signal: call.signal, waitMs })
       try {
-        return await connection.call(method, params, { signal })
+        return await connection.call(method, params, call)
       } catch (error) {
         if (isPlatformError(error, 'capture.no_answer')) throw this.#unreachable(error)
         if (!connection.closed.aborted || !isPlatformError(error, 'capture.disconnected')) throw error

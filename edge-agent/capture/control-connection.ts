@@ -19,7 +19,13 @@ import { JsonLines } from './json-lines.ts'
 
 const GREETING_TIMEOUT_MS = 10_000
 
+export interface ConnectionCallOptions extends CallOptions {
+  /** Notes that come before the answer, not parsed yet. */
+  readonly onNote?: (note: unknown) => void
+}
+
 interface Waiter {
+  readonly onNote: ((note: unknown) => void) | undefined
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
 }
@@ -72,12 +78,16 @@ export class ControlConnection implements AsyncDisposable {
    * Rejects with what the capture agent answered, `capture.disconnected` when the connection is lost before its answer,
    * `capture.no_answer`, `capture.protocol_violation`, or the signal's reason.
    */
-  async call<M extends CaptureMethod>(method: M, params: ParamsOf<M>, { signal }: CallOptions): Promise<ResultOf<M>> {
+  async call<M extends CaptureMethod>(
+    method: M,
+    params: ParamsOf<M>,
+    { signal, onNote }: ConnectionCallOptions,
+  ): Promise<ResultOf<M>> {
     signal.throwIfAborted()
     this.#closed.signal.throwIfAborted()
     const { result, timeoutMs } = captureMethods[method]
     const id = this.#nextId++
-    const answer = new Promise<unknown>((resolve, reject) => this.#waiters.set(id, { resolve, reject }))
+    const answer = new Promise<unknown>((resolve, reject) => this.#waiters.set(id, { resolve, reject, onNote }))
     const late = new AbortController()
     const timer = setTimeout(() => {
       const text = `the capture agent did not answer ${method} within ${timeoutMs} ms`
@@ -114,7 +124,8 @@ export class ControlConnection implements AsyncDisposable {
     const answer = Answer.safeParse(value)
     if (answer.success) {
       const waiter = this.#waiters.get(answer.data.id)
-      if ('error' in answer.data) waiter?.reject(fromErrorReport(answer.data.error))
+      if ('note' in answer.data) waiter?.onNote?.(answer.data.note)
+      else if ('error' in answer.data) waiter?.reject(fromErrorReport(answer.data.error))
       else waiter?.resolve(answer.data.result)
       return
     }

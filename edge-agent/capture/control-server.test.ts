@@ -7,12 +7,14 @@ import { createLogger } from '@sendense/shared/runtime/logger.ts'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { KvmHost } from '../platforms/kvm/kvm-host.ts'
+import { KvmTargetConnector } from '../platforms/kvm/kvm-target-connector.ts'
 import { LocalVmHost } from '../platforms/kvm/local-vm-host.ts'
 import { writeVmConfig } from '../platforms/kvm/vm-config.ts'
 import { IN_FLIGHT_MAX, REQUEST_MAX_BYTES } from './capture-protocol.ts'
 import { ControlConnection } from './control-connection.ts'
 import { ControlServer } from './control-server.ts'
 import { PortLeases } from './port-leases.ts'
+import { VmCreations } from './vm-creations.ts'
 
 const options = { signal: AbortSignal.timeout(60_000) }
 const logger = createLogger('test', 'silent')
@@ -24,12 +26,16 @@ async function openServer() {
   const kvm = new KvmHost({ rootDir: join(dir, 'vms'), runtimeDir: join(dir, 'run') })
   await mkdir(kvm.rootDir)
   const agents: number[] = []
+  const leases = new PortLeases({ ports: [2, 3], setTarget: async () => {} })
+  const target = new KvmTargetConnector({ host: kvm })
   const server = await ControlServer.open({
     path,
     version: '1.2.3',
     logger,
     host: new LocalVmHost({ host: kvm }),
-    leases: new PortLeases({ ports: [2, 3], setTarget: async () => {} }),
+    leases,
+    target,
+    creations: new VmCreations({ target, leases }),
     status: async () => {
       throw new Error('not asked here')
     },

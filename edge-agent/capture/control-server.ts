@@ -132,7 +132,8 @@ class ControlConnection {
     this.#inFlight += 1
     if (this.#inFlight === IN_FLIGHT_MAX) this.#lines.pause()
     try {
-      this.#lines.send({ id, result: await this.#run(method, params) })
+      const note = (said: unknown): void => this.#lines.send({ id, note: said })
+      this.#lines.send({ id, result: await this.#run(method, params, note) })
     } catch (error) {
       this.#lines.send({ id, error: toErrorReport(error) })
     } finally {
@@ -141,7 +142,7 @@ class ControlConnection {
     }
   }
 
-  async #run(name: string, given: unknown): Promise<unknown> {
+  async #run(name: string, given: unknown, note: (value: unknown) => void): Promise<unknown> {
     if (!isMethod(name)) throw new PlatformError('input.invalid', `there is no request ${name}`)
     const parsed = captureMethods[name].params.safeParse(given)
     if (!parsed.success) {
@@ -153,7 +154,7 @@ class ControlConnection {
     const signal = AbortSignal.any([this.#over.signal, AbortSignal.timeout(captureMethods[name].timeoutMs)])
     // Sound: the parameters were parsed by this method's own schema.
     const handle = this.#parts.handlers[name] as (params: unknown, call: object) => Promise<unknown>
-    return await handle(parsed.data, { signal, caller: this.#caller })
+    return await handle(parsed.data, { signal, caller: this.#caller, note })
   }
 
   #greet({ protocol, role }: z.infer<typeof captureMethods.hello.params>): object {

@@ -15,6 +15,8 @@ export interface OrphanGuardOptions {
   readonly logger: Logger
   /** Free space below which nothing is left to an edge agent that is away. */
   readonly minFreeBytes: number
+  /** Called at each check while nobody has come back for too long. */
+  readonly onOrphaned: () => Promise<void>
   readonly orphanedAfterMs?: number
   readonly checkEveryMs?: number
 }
@@ -63,13 +65,19 @@ export class OrphanGuard implements AsyncDisposable {
     const { host } = this.#options
     const left = (await host.listVms({ signal })).filter(({ scratchFiles }) => scratchFiles.length > 0)
     for (const vm of left) if (await this.#isOrphan(vm, signal)) await this.#clear(vm, signal)
+    if (this.#isForsaken()) await this.#options.onOrphaned()
+  }
+
+  #isForsaken(): boolean {
+    const { clock, orphanedAfterMs = ORPHANED_AFTER_MS } = this.#options
+    return this.#agents === 0 && clock.now().getTime() - this.#aloneSinceMs >= orphanedAfterMs
   }
 
   async #isOrphan({ config }: HostedVm, signal: AbortSignal): Promise<boolean> {
-    const { host, clock, minFreeBytes, orphanedAfterMs = ORPHANED_AFTER_MS } = this.#options
+    const { host, minFreeBytes } = this.#options
     const { freeBytes } = await host.measureSpace(config.vmId, { signal })
     if (this.#agents > 0) return false
-    return freeBytes < minFreeBytes || clock.now().getTime() - this.#aloneSinceMs >= orphanedAfterMs
+    return freeBytes < minFreeBytes || this.#isForsaken()
   }
 
   async #clear({ config: { vmId, name } }: HostedVm, signal: AbortSignal): Promise<void> {

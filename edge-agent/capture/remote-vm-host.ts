@@ -64,6 +64,16 @@ export class RemoteVmHost implements VmHost, AsyncDisposable {
     })
   }
 
+  /** For what else the capture agent can do. */
+  get control(): ControlClient {
+    return this.#control
+  }
+
+  /** Where a port of this host is reached on this machine. */
+  socketPath(port: number): string {
+    return this.#socketPath(port)
+  }
+
   get isReachable(): boolean {
     return this.#control.isConnected
   }

@@ -2,17 +2,25 @@ import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
 import { KvmHost } from './kvm/kvm-host.ts'
 import { KvmSourceConnector } from './kvm/kvm-source-connector.ts'
 import { KvmTargetConnector } from './kvm/kvm-target-connector.ts'
+import { KvmTargets } from './kvm/kvm-targets.ts'
 import { LocalVmHost } from './kvm/local-vm-host.ts'
 import type { VmHost } from './kvm/vm-host.ts'
 import { VmMonitors } from './kvm/vm-monitors.ts'
 import type { SourceConnector } from './source-connector.ts'
 import type { TargetConnector } from './target-connector.ts'
 
+/** A host that is reached by a way of its own. */
+export interface FarKvmHost {
+  readonly host: VmHost
+  /** The connector that makes VMs there, always the same one. It shares the monitors, which stay the caller's. */
+  readonly openTarget: (monitors: VmMonitors) => TargetConnector
+}
+
 export interface PlatformSettings {
   /** Plain QEMU on the agent's own machine; absent: none. */
   readonly kvm: { readonly rootDir: string; readonly runtimeDir: string } | undefined
   /** Plain-QEMU hosts elsewhere, as they are now. Absent: the agent knows of none, ever. */
-  readonly kvmHosts?: (() => readonly VmHost[]) | undefined
+  readonly kvmHosts?: (() => readonly FarKvmHost[]) | undefined
 }
 
 export interface OpenPlatform {
@@ -33,9 +41,16 @@ export function openPlatforms({ kvm, kvmHosts }: PlatformSettings): OpenPlatform
 function openKvm({ kvm, kvmHosts = () => [] }: PlatformSettings): OpenPlatform {
   // A monitor socket of QEMU serves one client at a time.
   const monitors = new VmMonitors()
-  const host = kvm === undefined ? undefined : new KvmHost(kvm)
-  const own = host === undefined ? [] : [new LocalVmHost({ host })]
-  const source = new KvmSourceConnector({ hosts: () => [...own, ...kvmHosts()], monitors })
-  const target = host === undefined ? {} : { target: new KvmTargetConnector({ host, monitors }) }
-  return { kind: 'kvm', source, ...target, ground: monitors }
+  const ground = new AsyncDisposableStack()
+  ground.use(monitors)
+  const own: FarKvmHost[] = []
+  if (kvm !== undefined) {
+    const host = new KvmHost(kvm)
+    const target = ground.use(new KvmTargetConnector({ host, monitors }))
+    own.push({ host: new LocalVmHost({ host }), openTarget: () => target })
+  }
+  const hosts = () => [...own, ...kvmHosts()]
+  const source = new KvmSourceConnector({ hosts: () => hosts().map(({ host }) => host), monitors })
+  const target = new KvmTargets(() => hosts().map(({ host, openTarget }) => ({ host, target: openTarget(monitors) })))
+  return { kind: 'kvm', source, target, ground }
 }

@@ -36,6 +36,12 @@ export interface NewVm extends AsyncDisposable {
 export interface TargetConnector extends AsyncDisposable {
   readonly kind: PlatformKind
   /**
+   * The place where a VM made from the one of that name belongs: its own host, where that is still one of this
+   * platform's. Same argument, same place, for as long as hosts neither come nor go. The place stays the connector's.
+   * Throws `target.create_failed` where there is none at all. Absent: the connector is one place.
+   */
+  near?(originRef: string): TargetConnector
+  /**
    * Rejects with `target.vm_exists` when another VM, or one in the making, has the name, or when the VM of this creation
    * is finished (`findCreated` has it); `target.no_space`, `target.create_failed`.
    */

@@ -75,8 +75,9 @@ async function restore(
   const repository = await deps.repositories.get(repositoryId, options)
   await using reader = await repository.openRestorePoint(restorePointId, options)
   await deps.onStep?.('opened')
-  const { platform } = reader.sealed.manifest
-  const target = deps.platforms.target(platform)
+  const { platform, platformRef: originRef } = reader.sealed.manifest
+  const anywhere = deps.platforms.target(platform)
+  const target = anywhere.near?.(originRef) ?? anywhere
   const made = await target.findCreated(run.job.jobId, options)
   const written =
     made === undefined

@@ -47,7 +47,11 @@ async function serveDisks(host: KvmHost, config: VmConfig, dir: string, options:
     'detect-zeroes': 'off',
     'file': { driver: 'file', filename: join(dir, file), discard: 'unmap' },
   }))
-  const exports = config.disks.map(({ diskId }) => ({ name: diskId, nodeName: diskId, writable: true }))
+  const exports = config.disks.map(({ diskId }) => ({
+    name: exportName(config, diskId),
+    nodeName: diskId,
+    writable: true,
+  }))
   return await startStorageDaemon({ runtimeDir: host.runtimeDir, nodes, exports }, options)
 }
 
@@ -64,7 +68,8 @@ class DraftVm implements NewVm {
     this.#dir = dir
     this.#daemon = daemon
     const sinks = parts.disks.map(({ diskId, sizeBytes }) => {
-      return [diskId, lazyNbdSink({ endpoint: daemon.endpoint(diskId), sizeBytes })] as const
+      const endpoint = daemon.endpoint(exportName(parts.config, diskId))
+      return [diskId, lazyNbdSink({ endpoint, sizeBytes })] as const
     })
     this.disks = new Map(sinks)
   }
@@ -97,6 +102,11 @@ class DraftVm implements NewVm {
   async #closeSinks(): Promise<void> {
     await Promise.allSettled([...this.disks.values()].map(async (sink) => await sink[Symbol.asyncDispose]()))
   }
+}
+
+/** Never that of another VM's disk: who comes back by another way writes into no other disk. */
+function exportName({ vmId }: VmConfig, diskId: string): string {
+  return `sendense-${vmId}-${diskId}`
 }
 
 async function syncFile(path: string): Promise<void> {
