@@ -3,10 +3,12 @@ import { toPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { Command } from 'commander'
 import { registerAgentStateCommands } from './agent-state-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
+import { registerNbdCommands } from './nbd-command.ts'
 
 const program = new Command('sendense-edge').description('the Sendense edge agent, on its own machine')
 registerAgentStateCommands(program)
 registerKvmHostCommands(program)
+registerNbdCommands(program)
 
 try {
   await program.parseAsync()
