@@ -4,11 +4,13 @@ import { Command } from 'commander'
 import { registerAgentStateCommands } from './agent-state-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
+import { registerServeCommand } from './serve-command.ts'
 
 const program = new Command('sendense-edge').description('the Sendense edge agent, on its own machine')
 registerAgentStateCommands(program)
 registerKvmHostCommands(program)
 registerNbdCommands(program)
+registerServeCommand(program)
 
 try {
   await program.parseAsync()

@@ -36,17 +36,34 @@ export interface LocalRepositoryOptions {
 
 /** The repository of QCOW2 chains in a directory of this machine; made when it is first opened, with keys of its own. */
 export async function prepareLocalRepository(options: LocalRepositoryOptions): Promise<RepositoryEntry> {
-  const { stateDir, dir, runtimeDir, signingKey, clock, logger } = options
-  const secretsDir = path.join(stateDir, 'repositories')
+  const secretsDir = secretsDirOf(options)
   await mkdir(secretsDir, { recursive: true, mode: 0o700 })
-  let secret = (await findSecret(secretsDir, dir)) ?? (await makeSecret(secretsDir, options))
-  const { repositoryId, name } = secret
+  const secret = (await findSecret(secretsDir, options.dir)) ?? (await makeSecret(secretsDir, options))
+  return entryOf(options, secret)
+}
+
+/** The same where it is there already; makes nothing. Undefined: this agent has made none in that directory. */
+export async function findLocalRepository(
+  options: Omit<LocalRepositoryOptions, 'name' | 'newId'>,
+): Promise<RepositoryEntry | undefined> {
+  const secret = await findSecret(secretsDirOf(options), options.dir)
+  return secret?.made === true ? entryOf(options, secret) : undefined
+}
+
+function secretsDirOf({ stateDir }: { readonly stateDir: string }): string {
+  return path.join(stateDir, 'repositories')
+}
+
+function entryOf(options: Omit<LocalRepositoryOptions, 'name' | 'newId'>, initial: RepositorySecret): RepositoryEntry {
+  const { dir, runtimeDir, signingKey, clock, logger } = options
+  const { repositoryId, name } = initial
+  let secret = initial
   return {
     record: { repositoryId, name, kind: 'qcow2-chain', location: dir },
     async open({ signal }) {
       if (!secret.made) {
         await createQcow2Repository({ dir, repositoryId, clock }, { signal })
-        secret = await writeSecret(secretsDir, { ...secret, made: true })
+        secret = await writeSecret(secretsDirOf(options), { ...secret, made: true })
       }
       const idKey = Buffer.from(secret.idKey, 'base64')
       const trustedPublicKeys = [signingKey.publicKey]
@@ -59,7 +76,7 @@ export async function prepareLocalRepository(options: LocalRepositoryOptions): P
 }
 
 async function findSecret(secretsDir: string, dir: string): Promise<RepositorySecret | undefined> {
-  for (const name of await readdir(secretsDir)) {
+  for (const name of await namesIn(secretsDir)) {
     if (!name.endsWith('.json')) continue
     const text = await readOptionalFile(path.join(secretsDir, name))
     if (text === undefined) continue
@@ -67,6 +84,15 @@ async function findSecret(secretsDir: string, dir: string): Promise<RepositorySe
     if (secret.dir === dir) return secret
   }
   return undefined
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    throw error
+  }
 }
 
 async function makeSecret(secretsDir: string, { dir, name, newId }: LocalRepositoryOptions): Promise<RepositorySecret> {
