@@ -145,6 +145,18 @@ test.each(lists)('%s lists what is the own, and nothing of a sibling or stranger
   for (const other of [sibling, stranger]) expect(text).not.toContain(idOf(other))
 })
 
+test('a cursor of alerts that is none is refused, and one that names nothing leads on from its place', async () => {
+  const token = await tokenOf('owner', [own.customerId])
+  const list = (cursor: string) => call('alert.list', { cursor, limit: 1 }, token)
+  const id = randomUUID()
+  for (const cursor of ['', 'x', id, `_${id}`, '2026-01-01T00:00:00.000Z_x', `2026-13-01T00:00:00.000Z_${id}`]) {
+    expect({ cursor, code: (await list(cursor)).report?.code }).toEqual({ cursor, code: 'input.invalid' })
+  }
+  expect((await list(`0000-01-01T00:00:00.000Z_${id}`)).report?.code).toBe('input.invalid')
+  expect((await list(`0001-01-01T00:00:00.000Z_${id}`)).data).toEqual({ alerts: [], nextCursor: null })
+  expect((await list(`9999-12-31T23:59:59.999Z_${id}`)).data).toMatchObject({ alerts: [{ alertId: own.alertId }] })
+})
+
 describe('orders', () => {
   test('the same key makes one job, in a row and at the same moment', async () => {
     const { target, token } = await customerWithOwner()

@@ -27,7 +27,10 @@ export const AlertView = z.strictObject({
 export type AlertView = z.infer<typeof AlertView>
 
 /** Where a page ended: the last one's `raisedAt`, an underscore, its `alertId`. */
-export const AlertCursor = z.templateLiteral([instant, '_', z.uuid()])
+export const AlertCursor = z
+  .templateLiteral([instant, '_', z.uuid()])
+  // ISO 8601 has a year 0, PostgreSQL has none.
+  .refine((cursor) => !cursor.startsWith('0000'), 'no such time')
 
 export const ListAlertsInput = z.strictObject({
   /** Absent: both. */
