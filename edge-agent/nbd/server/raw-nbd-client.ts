@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import { decodeOptionReplyHeader, encodeOption, OPTION_REPLY_HEADER_BYTES } from '../wire/handshake-options.ts'
 import {
   NBD_CMD_WRITE,
@@ -52,21 +53,19 @@ export interface RawChunk {
  * that hangs fails the test.
  */
 export class RawNbdClient implements AsyncDisposable {
-  readonly socket: Socket
   style: ReplyStyle = 'simple'
+  #socket: Socket
   #held = Buffer.alloc(0)
   #isOver = false
   #wake = Promise.withResolvers<void>()
 
   constructor(socket: Socket) {
-    this.socket = socket
-    socket.on('data', (piece: Buffer) => {
-      this.#held = Buffer.concat([this.#held, piece])
-      this.#wake.resolve()
-    })
-    socket.on('error', () => undefined)
-    socket.on('close', () => this.#onOver())
-    socket.on('end', () => this.#onOver())
+    this.#socket = socket
+    this.#listen(socket)
+  }
+
+  get socket(): Socket {
+    return this.#socket
   }
 
   /** Connected, nothing received or sent. */
@@ -74,6 +73,16 @@ export class RawNbdClient implements AsyncDisposable {
     const socket = connect(path)
     await once(socket, 'connect')
     return new RawNbdClient(socket)
+  }
+
+  /** Goes on inside TLS. Rejects as the TLS handshake does; a server may still refuse what it then knows. */
+  async secure(options: ConnectionOptions): Promise<void> {
+    const plain = this.#socket
+    plain.removeAllListeners('data')
+    const secured = connectTls({ socket: plain, ...options })
+    this.#socket = secured
+    await once(secured, 'secureConnect')
+    this.#listen(secured)
   }
 
   /** Exactly so many bytes. Rejects when the server ends before, or sends too little in time. */
@@ -177,6 +186,16 @@ export class RawNbdClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.socket.destroy()
+  }
+
+  #listen(socket: Socket): void {
+    socket.on('data', (piece: Buffer) => {
+      this.#held = Buffer.concat([this.#held, piece])
+      this.#wake.resolve()
+    })
+    socket.on('error', () => undefined)
+    socket.on('close', () => this.#onOver())
+    socket.on('end', () => this.#onOver())
   }
 
   #onOver(): void {

@@ -21,7 +21,7 @@ export type NbdServerCertificate = Exclude<NbdServerTls, 'off'>
 
 /**
  * Performs the server's side of a TLS handshake on a connected socket, TLS 1.2 or newer.
- * Rejects with `nbd.access_denied` where the client breaks it off, has no certificate that `clientCa` signed, or `signal`
+ * Rejects with `nbd.tls_failed` where the client breaks it off, has no certificate that `clientCa` signed, or `signal`
  * aborts; the socket is destroyed then.
  */
 export async function startTls(
@@ -43,7 +43,7 @@ export async function startTls(
   const denied = (why: unknown): void => {
     socket.destroy()
     const text = `TLS with a client failed: ${why instanceof Error ? why.message : String(why)}`
-    secured.reject(new PlatformError('nbd.access_denied', text, { cause: why }))
+    secured.reject(new PlatformError('nbd.tls_failed', text, { cause: why }))
   }
   const onAbort = (): void => denied(signal.reason)
   const onClose = (): void => denied('it went away')
