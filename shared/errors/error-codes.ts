@@ -1,3 +1,5 @@
+import { storageErrorCodes } from './storage-error-codes.ts'
+
 /** never: the same call cannot succeed · backoff: try again later · after-fix: somebody must change something first */
 export type RetryAdvice = 'never' | 'backoff' | 'after-fix'
 
@@ -138,6 +140,8 @@ export const errorCodes = {
     advice: 'Run the backup again: it will compare all data.',
   },
   'repository.locked': { retry: 'backoff', httpStatus: 409, advice: 'Wait until the other writer has ended.' },
+
+  ...storageErrorCodes,
 
   'nbd.protocol_violation': {
     retry: 'never',
