@@ -4,10 +4,19 @@ import { errorCodeList, errorCodes } from './error-codes.ts'
 
 const words = { message: 'the words of an agent', advice: 'call this number' }
 
-test('every refusal of a command, and every alert of the cloud, has a headline that names no id', () => {
+test('every refusal of a command or at the tunnel, and every alert of the cloud, has a headline that names no id', () => {
   const raised = errorCodeList.filter((code) => code.startsWith('command.'))
   expect(raised.length).toBeGreaterThan(7)
-  for (const code of [...raised, 'agent.event_refused', 'agent.events_lost']) {
+  const tunnel = [
+    'login_refused',
+    'token_invalid',
+    'port_not_granted',
+    'request_refused',
+    'rate_limited',
+    'protocol_violation',
+  ]
+  const others = [...tunnel.map((name) => `tunnel.${name}`), 'agent.event_refused', 'agent.events_lost']
+  for (const code of [...raised, ...others]) {
     const headline = alertHeadline({ ...words, code })
     expect({ code, headline }).toEqual({ code, headline: expect.stringMatching(/^[A-Z][^.]+[^.]$/) as string })
     expect(headline).not.toContain(words.message)

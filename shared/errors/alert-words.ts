@@ -11,6 +11,12 @@ const headlines: { readonly [C in ErrorCode]?: string } = {
   'command.replayed': 'An old command that was sent again was refused',
   'command.unsupported': 'A command that this agent does not know was refused',
   'command.approval_missing': 'A command without the approval it needs was refused',
+  'tunnel.login_refused': 'A log-in at the tunnel port was refused',
+  'tunnel.token_invalid': 'A log-in at the tunnel port with a wrong or used token was refused',
+  'tunnel.port_not_granted': 'A capture agent asked for a port that is not granted to it',
+  'tunnel.request_refused': 'A capture agent asked for more than its forwarded ports',
+  'tunnel.rate_limited': 'Too many connections came to the tunnel port',
+  'tunnel.protocol_violation': 'Something that does not speak SSH as it should connected to the tunnel port',
   'agent.event_refused': 'A report of the agent was refused',
   'agent.events_lost': 'Reports of the agent are lost',
 }
