@@ -11,7 +11,7 @@ import type { CallOptions } from './block/block-source.ts'
 import type { Catalogue } from './catalog/catalogue.ts'
 import { openMariadbCatalogue } from './catalog/mariadb/mariadb-catalogue.ts'
 import { CommandDispatcher } from './commands/command-dispatcher.ts'
-import type { EdgeAgentConfig } from './config.ts'
+import { AGENT_VERSION, type EdgeAgentConfig } from './config.ts'
 import { type AgentIdentity, openAgentIdentity } from './control-link/agent-identity.ts'
 import { ControlLink } from './control-link/control-link.ts'
 import { enrol } from './control-link/enrolment.ts'
@@ -26,7 +26,6 @@ import { openPlatforms } from './platforms/open-platforms.ts'
 import { createRestoreRunner } from './restore/restore-flow.ts'
 import { createVerifyRunner } from './restore/verify-flow.ts'
 
-export const AGENT_VERSION = '0.1.0'
 const INVENTORY_EVERY_MS = 60_000
 const INBOX_KEPT_MS = 30 * 24 * 3_600_000
 

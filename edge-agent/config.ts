@@ -3,6 +3,9 @@ import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
 
+/** Of every program in this workspace. */
+export const AGENT_VERSION = '0.1.0'
+
 const directory = z
   .string()
   .min(1)

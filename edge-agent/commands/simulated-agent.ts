@@ -9,8 +9,8 @@ import type { JobRecord } from '../catalog/job-store.ts'
 import { createMemoryCatalogue, type MemoryCatalogue } from '../catalog/memory/memory-catalogue.ts'
 import { JobEngine } from '../jobs/job-engine.ts'
 import type { ProgressSink } from '../jobs/job-runner.ts'
-import { PlatformRegistry } from '../jobs/platform-registry.ts'
-import { RepositoryRegistry } from '../jobs/repository-registry.ts'
+import { type Platform, PlatformRegistry } from '../jobs/platform-registry.ts'
+import { type RepositoryEntry, RepositoryRegistry } from '../jobs/repository-registry.ts'
 import { VmInventory } from '../jobs/vm-inventory.ts'
 import { createMover } from '../mover/create-mover.ts'
 import { MemoryHypervisor } from '../platforms/memory/memory-hypervisor.ts'
@@ -26,7 +26,7 @@ import { createRestoreRunner, type RestoreStep } from '../restore/restore-flow.t
 import { createVerifyRunner } from '../restore/verify-flow.ts'
 import { CommandDispatcher } from './command-dispatcher.ts'
 
-const DEADLINE_MS = 15_000
+const JOB_TIMEOUT_MS = 15_000
 const logger = createLogger('test', 'silent')
 
 /** What outlives the agent's process: the hypervisor, the repository's storage, the database. */
@@ -45,12 +45,18 @@ export function createSimulatedSite(): SimulatedSite {
 }
 
 export interface SimulatedAgentOptions {
+  /** In place of the site's hypervisor; stay the caller's to dispose. */
+  readonly platforms?: readonly Platform[]
+  /** In place of the site's storage. */
+  readonly repository?: RepositoryEntry
   /** Every step of a flow; a promise that never settles is a process that was killed there. */
   readonly onStep?: (step: BackupStep | RestoreStep) => Promise<void>
   readonly openRepository?: (storage: MemoryRepositoryStore) => Promise<Repository>
   readonly boots?: () => boolean
   readonly clock?: Clock
   readonly progress?: ProgressSink
+  /** How long the end of a job is waited for; 15 s unless given. */
+  readonly jobTimeoutMs?: number
 }
 
 /** One process of the agent, without its link: commands are put into its inbox, events read from its outbox. */
@@ -71,19 +77,16 @@ export function createSimulatedAgent(site: SimulatedSite, options: SimulatedAgen
   const lifetime = new AbortController()
   const { signal } = lifetime
   const boots = options.boots ?? (() => true)
-  const platforms = new PlatformRegistry([
-    {
-      kind: 'kvm',
-      source: new MemorySourceConnector(hypervisor, { clock }),
-      target: new MemoryTargetConnector(hypervisor, { boots }),
-    },
-  ])
+  const inMemory: Platform = {
+    kind: 'kvm',
+    source: new MemorySourceConnector(hypervisor, { clock }),
+    target: new MemoryTargetConnector(hypervisor, { boots }),
+  }
+  const platforms = new PlatformRegistry(options.platforms ?? [inMemory])
   const record = { repositoryId: storage.repositoryId, name: 'local', kind: 'qcow2-chain', location: 'memory' } as const
   const openRepository = options.openRepository ?? (async () => openMemoryRepository(storage, { clock }))
-  const repositories = new RepositoryRegistry([{ record, open: async () => await openRepository(storage) }], {
-    clock,
-    logger,
-  })
+  const stored = options.repository ?? { record, open: async () => await openRepository(storage) }
+  const repositories = new RepositoryRegistry([stored], { clock, logger })
   const who = { hostname: 'host', agentVersion: '0.1.0' }
   const inventory = new VmInventory({ catalogue, platforms, repositories, clock, logger, newId: randomUUID, ...who })
   const mover = createMover({ workersMax: 1 })
@@ -110,7 +113,7 @@ export function createSimulatedAgent(site: SimulatedSite, options: SimulatedAgen
   return {
     jobs,
     async start() {
-      await catalogue.transaction(async (tx) => await tx.repositories.put(record), { signal })
+      await catalogue.transaction(async (tx) => await tx.repositories.put(stored.record), { signal })
       await inventory.refresh({ signal, force: true })
       await jobs.start()
     },
@@ -131,7 +134,7 @@ export function createSimulatedAgent(site: SimulatedSite, options: SimulatedAgen
       return commandId
     },
     async jobEnded(jobId) {
-      const deadline = Date.now() + DEADLINE_MS
+      const deadline = Date.now() + (options.jobTimeoutMs ?? JOB_TIMEOUT_MS)
       for (;;) {
         const job = ended.get(jobId) ?? (await findEnded(catalogue, jobId, signal))
         if (job !== undefined) return job

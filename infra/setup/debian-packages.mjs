@@ -27,7 +27,16 @@ const FOR_START = [
   'grub-pc-bin',
   'util-linux',
 ]
-const FOR_TESTS = ['chromium', 'nbdkit', 'libnbd-bin', 'qemu-guest-agent', 'openssh-client', 'openssh-server', 'fio']
+const FOR_TESTS = [
+  'iproute2',
+  'chromium',
+  'nbdkit',
+  'libnbd-bin',
+  'qemu-guest-agent',
+  'openssh-client',
+  'openssh-server',
+  'fio',
+]
 
 const KERNEL = 'linux-image-cloud-amd64'
 const GUEST_AGENT = 'qemu-guest-agent'

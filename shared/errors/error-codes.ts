@@ -276,6 +276,11 @@ export const errorCodes = {
     httpStatus: 409,
     advice: 'Make a token on the edge agent (sendense-edge capture-token create) and run sendense-edge capture enrol.',
   },
+  'capture.already_enrolled': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice: 'Say --replace to leave the edge agent that it belongs to now; its operator should revoke it there.',
+  },
   'capture.not_running': {
     retry: 'after-fix',
     httpStatus: 503,
