@@ -22,6 +22,7 @@ import { PlatformRegistry } from './jobs/platform-registry.ts'
 import { RepositoryRegistry } from './jobs/repository-registry.ts'
 import { VmInventory } from './jobs/vm-inventory.ts'
 import { createMover } from './mover/create-mover.ts'
+import { openTunnel } from './open-tunnel.ts'
 import { openPlatforms } from './platforms/open-platforms.ts'
 import { createRestoreRunner } from './restore/restore-flow.ts'
 import { createVerifyRunner } from './restore/verify-flow.ts'
@@ -63,6 +64,7 @@ export async function runAgent({ config, logger, signal, onFatal }: RunOptions):
   })
   const log = logger.child({ agentId: enrolment.agentId })
   log.info({ bootEpoch, version: AGENT_VERSION }, 'the agent begins')
+  await using _tunnel = await openTunnel({ config, catalogue, clock: systemClock, logger: log, newId, signal })
   await using platforms = new PlatformRegistry(openPlatforms(config))
   await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
   await work(

@@ -25,6 +25,8 @@ const Environment = z.object({
   SENDENSE_EDGE_KVM_RUNTIME_DIR: directory.optional(),
   SENDENSE_EDGE_REPOSITORY_DIR: directory.optional(),
   SENDENSE_EDGE_REPOSITORY_NAME: z.string().min(1).max(255).default('local repository'),
+  SENDENSE_EDGE_TUNNEL_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
+  SENDENSE_EDGE_TUNNEL_HOST: z.string().min(1).max(255).optional(),
   SENDENSE_EDGE_JOBS_MAX: z.coerce.number().int().min(1).max(64).default(2),
   SENDENSE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
@@ -42,6 +44,8 @@ export interface EdgeAgentConfig {
   /** Plain-QEMU host to protect; absent: none. */
   readonly kvm: { readonly rootDir: string; readonly runtimeDir: string } | undefined
   readonly repository: { readonly dir: string; readonly name: string } | undefined
+  /** Where capture agents connect to, 443 as a rule; absent: nowhere. `host`: the address to listen on, or all. */
+  readonly tunnel: { readonly port: number; readonly host: string | undefined } | undefined
   readonly jobsMax: number
   readonly logLevel: string
 }
@@ -72,6 +76,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
           },
     repository:
       repositoryDir === undefined ? undefined : { dir: repositoryDir, name: found.SENDENSE_EDGE_REPOSITORY_NAME },
+    tunnel:
+      found.SENDENSE_EDGE_TUNNEL_PORT === undefined
+        ? undefined
+        : { port: found.SENDENSE_EDGE_TUNNEL_PORT, host: found.SENDENSE_EDGE_TUNNEL_HOST },
     jobsMax: found.SENDENSE_EDGE_JOBS_MAX,
     logLevel: found.SENDENSE_LOG_LEVEL,
   }

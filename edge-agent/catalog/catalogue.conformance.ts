@@ -3,6 +3,7 @@ import type { CommandPayload } from '@sendense/shared/contracts/agent-command.ts
 import type { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
 import type { JobLogEntry } from '@sendense/shared/contracts/job.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describeCaptureAgents } from './capture-agent-store.conformance.ts'
 import type { Catalogue, CatalogueTransaction } from './catalogue.ts'
 import type { JobRecord } from './job-store.ts'
 import type { RestorePointRecord } from './restore-point-store.ts'
@@ -223,6 +224,8 @@ export function describeCatalogue(driver: string, open: () => Promise<Catalogue>
         expect(await run(async (tx) => await tx.jobs.listLog(jobId))).toEqual([logEntry(0, 'a'), logEntry(1, 'b')])
       })
     })
+
+    describeCaptureAgents(run)
 
     describe('restore points', () => {
       test('are inserted once, found by job, newest first', async () => {

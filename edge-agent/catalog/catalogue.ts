@@ -1,3 +1,4 @@
+import type { CaptureAgentStore } from './capture-agent-store.ts'
 import type { CommandInbox } from './command-inbox.ts'
 import type { EventOutbox } from './event-outbox.ts'
 import type { JobStore } from './job-store.ts'
@@ -13,6 +14,7 @@ export interface CatalogueTransaction {
   readonly jobs: JobStore
   readonly restorePoints: RestorePointStore
   readonly repositories: RepositoryStore
+  readonly captureAgents: CaptureAgentStore
   readonly inbox: CommandInbox
   readonly outbox: EventOutbox
 }

@@ -4,13 +4,11 @@ import path from 'node:path'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
-import { createLogger } from '@sendense/shared/runtime/logger.ts'
 import { type Command, InvalidArgumentError } from 'commander'
-import type { Catalogue, CatalogueTransaction } from '../catalog/catalogue.ts'
-import { openMariadbCatalogue } from '../catalog/mariadb/mariadb-catalogue.ts'
-import { type EdgeAgentConfig, readConfig } from '../config.ts'
+import type { CatalogueTransaction } from '../catalog/catalogue.ts'
+import type { EdgeAgentConfig } from '../config.ts'
+import { withCatalogue } from './with-catalogue.ts'
 
-const DATABASE_WAIT_MS = 5000
 const LISTED_DEFAULT = 50
 const LISTED_MAX = 10_000
 
@@ -73,15 +71,10 @@ async function show<T>(
   read: (tx: CatalogueTransaction, config: EdgeAgentConfig) => Promise<T>,
   describe: (value: T) => string[],
 ): Promise<void> {
-  const config = readConfig(process.env)
-  const signal = AbortSignal.timeout(DATABASE_WAIT_MS)
-  await using catalogue: Catalogue = await openMariadbCatalogue({
-    socketPath: config.databaseSocket,
-    databaseName: config.databaseName,
-    logger: createLogger('sendense-edge', 'silent'),
-    signal,
-  })
-  const value = await catalogue.transaction(async (tx) => await read(tx, config), { signal })
+  const value = await withCatalogue(
+    async ({ catalogue, config, signal }) =>
+      await catalogue.transaction(async (tx) => await read(tx, config), { signal }),
+  )
   const text = json === true ? JSON.stringify(value, null, 2) : describe(value).join('\n')
   process.stdout.write(`${text}\n`)
 }

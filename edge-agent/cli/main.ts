@@ -2,6 +2,7 @@ import process from 'node:process'
 import { toPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { Command } from 'commander'
 import { registerAgentStateCommands } from './agent-state-command.ts'
+import { registerCaptureAccessCommands } from './capture-access-command.ts'
 import { registerCaptureCommands } from './capture-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
@@ -13,6 +14,7 @@ registerKvmHostCommands(program)
 registerNbdCommands(program)
 registerServeCommand(program)
 registerCaptureCommands(program)
+registerCaptureAccessCommands(program)
 
 try {
   await program.parseAsync()

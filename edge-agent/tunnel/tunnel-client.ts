@@ -134,7 +134,8 @@ export class TunnelClient implements AsyncDisposable {
   #startOrder(): Extract<DialOrder, { type: 'start' }> {
     const { address, hostKeyFingerprint, key, ports, times = usualTimes, retry = RETRY } = this.#options
     const targets = [...this.#targets].map(([port, target]) => ({ port, target }))
-    return { type: 'start', ...address, hostKeyFingerprint, key, ports: [...ports], targets, times, retry }
+    const { host, port } = address
+    return { type: 'start', host, port, hostKeyFingerprint, key, ports: [...ports], targets, times, retry }
   }
 
   #onState({ isConnected, error }: Extract<DialReport, { type: 'state' }>): void {

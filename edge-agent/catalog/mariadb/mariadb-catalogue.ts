@@ -10,6 +10,7 @@ import {
   type DatabaseTransaction,
   translateDatabaseError,
 } from './database-connection.ts'
+import { createMariadbCaptureAgentStore } from './mariadb-capture-agent-store.ts'
 import { createMariadbInbox } from './mariadb-inbox.ts'
 import { createMariadbJobStore } from './mariadb-job-store.ts'
 import { createMariadbOutbox } from './mariadb-outbox.ts'
@@ -70,6 +71,7 @@ function createTransaction(tx: DatabaseTransaction, onAppend: () => void): Catal
     jobs: createMariadbJobStore(tx),
     restorePoints: createMariadbRestorePointStore(tx),
     repositories: createMariadbRepositoryStore(tx),
+    captureAgents: createMariadbCaptureAgentStore(tx),
     inbox: createMariadbInbox(tx, settings),
     outbox: createMariadbOutbox(tx, settings, onAppend),
   }

@@ -107,3 +107,22 @@ export const setting = mysqlTable('setting', {
   name: varchar('name', { length: 64 }).primaryKey(),
   value: byteCount('value').notNull(),
 })
+
+export const captureAgent = mysqlTable('capture_agent', {
+  captureAgentId: id('capture_agent_id').primaryKey(),
+  name: varchar('name', { length: 255 }).notNull(),
+  ports: longtext('ports').notNull(),
+  keyFingerprint: varchar('key_fingerprint', { length: 64 }).notNull(),
+  publicKey: varchar('public_key', { length: 500 }).notNull(),
+  enrolledAt: instant('enrolled_at').notNull(),
+  revokedAt: instant('revoked_at'),
+})
+
+export const captureToken = mysqlTable('capture_token', {
+  secretHash: char('secret_hash', { length: 64 }).primaryKey(),
+  captureAgentId: id('capture_agent_id').notNull(),
+  name: varchar('name', { length: 255 }).notNull(),
+  ports: longtext('ports').notNull(),
+  expiresAt: instant('expires_at').notNull(),
+  usedBy: varchar('used_by', { length: 64 }),
+})

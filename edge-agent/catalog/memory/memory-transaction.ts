@@ -1,5 +1,6 @@
 import { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
 import type { JobLogEntry } from '@sendense/shared/contracts/job.ts'
+import type { CaptureAgentRecord, CaptureAgentStore, CaptureTokenRecord } from '../capture-agent-store.ts'
 import type { CatalogueTransaction } from '../catalogue.ts'
 import type { CommandInbox, InboxEntry } from '../command-inbox.ts'
 import type { EventOutbox, OutboxEvent } from '../event-outbox.ts'
@@ -15,6 +16,8 @@ export interface MemoryState {
   readonly logs: Map<string, JobLogEntry[]>
   readonly restorePoints: Map<string, RestorePointRecord>
   readonly repositories: Map<string, RepositoryRecord>
+  readonly captureAgents: Map<string, CaptureAgentRecord>
+  readonly captureTokens: Map<string, CaptureTokenRecord>
   readonly inbox: Map<string, InboxEntry>
   commandSequence: number
   outbox: OutboxEvent[]
@@ -29,6 +32,8 @@ export function createMemoryState(): MemoryState {
     logs: new Map(),
     restorePoints: new Map(),
     repositories: new Map(),
+    captureAgents: new Map(),
+    captureTokens: new Map(),
     inbox: new Map(),
     commandSequence: 0,
     outbox: [],
@@ -51,6 +56,7 @@ export function createMemoryTransaction(state: MemoryState): CatalogueTransactio
       list: async () => [...state.repositories.values()].toSorted(byName),
       put: async (record) => void state.repositories.set(record.repositoryId, record),
     },
+    captureAgents: createCaptureAgentStore(state),
     inbox: createInbox(state),
     outbox: createOutbox(state),
   }
@@ -125,6 +131,36 @@ function createRestorePointStore(state: MemoryState): RestorePointStore {
     setVerification: async (report) => {
       const point = state.restorePoints.get(report.restorePointId)
       if (point !== undefined) state.restorePoints.set(report.restorePointId, { ...point, verification: report })
+    },
+  }
+}
+
+function createCaptureAgentStore({ captureAgents, captureTokens }: MemoryState): CaptureAgentStore {
+  const agents = () => [...captureAgents.values()]
+  return {
+    list: async () => agents().toSorted((a, b) => byName(a, b) || a.enrolledAt.getTime() - b.enrolledAt.getTime()),
+    findByKey: async (keyFingerprint) => agents().find((agent) => agent.keyFingerprint === keyFingerprint),
+    insert: async (record) => {
+      const isThere = agents().some(({ keyFingerprint }) => keyFingerprint === record.keyFingerprint)
+      if (!isThere && !captureAgents.has(record.captureAgentId)) captureAgents.set(record.captureAgentId, record)
+    },
+    revoke: async (captureAgentId, at) => {
+      const agent = captureAgents.get(captureAgentId)
+      if (agent !== undefined) captureAgents.set(captureAgentId, { ...agent, revokedAt: agent.revokedAt ?? at })
+      return agent !== undefined
+    },
+    insertToken: async (token) => {
+      if (!captureTokens.has(token.secretHash)) captureTokens.set(token.secretHash, token)
+    },
+    findToken: async (secretHash) => captureTokens.get(secretHash),
+    setTokenUsed: async (secretHash, keyFingerprint) => {
+      const token = captureTokens.get(secretHash)
+      if (token !== undefined) captureTokens.set(secretHash, { ...token, usedBy: keyFingerprint })
+    },
+    trimTokens: async (before) => {
+      for (const token of captureTokens.values()) {
+        if (token.expiresAt < before) captureTokens.delete(token.secretHash)
+      }
     },
   }
 }
