@@ -21,6 +21,9 @@ export interface BlockSink extends AsyncDisposable {
   write(offsetBytes: number, bytes: Uint8Array, options: CallOptions): Promise<void>
   /** Makes the range read as zeros, over a backing file too: it never uncovers what lay below. */
   writeZeroes(offsetBytes: number, lengthBytes: number, options: CallOptions): Promise<void>
-  /** Resolves when all that was written before is durable. */
+  /**
+   * Resolves when all that was written before is durable. Rejects with `nbd.writes_uncertain` when some of what was
+   * answered since the last flush may be lost, unless another call was rejected with that already.
+   */
   flush(options: CallOptions): Promise<void>
 }

@@ -1,10 +1,12 @@
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
 import { describeBlockSink } from '../block-sink.conformance.ts'
 import { describeBlockSource } from '../block-source.conformance.ts'
 import { createMemoryDisk } from '../memory-disk.ts'
 import { countingSource } from './counting-source.ts'
 import { faultySink, faultySource } from './faulty-disk.ts'
-import { throttledSource } from './throttled-source.ts'
+import { type RetryOptions, retryingSource } from './retrying-source.ts'
+import { createVolatileSink } from './volatile-sink.ts'
 
 const SIZE_BYTES = 100_000
 const signal = AbortSignal.timeout(60_000)
@@ -28,9 +30,10 @@ describeBlockSource('counting over memory', async () => {
   return { source: countingSource(disk, () => undefined), content }
 })
 
-describeBlockSource('throttled over memory', async () => {
+describeBlockSource('tried again over 30 % faults over memory', async () => {
   const { disk, content } = makeDisk()
-  return { source: throttledSource(disk, { bytesPerSecond: 1000, clock: makeClock() }), content }
+  const faulty = faultySource(disk, { seed: 7, errorRate: 0.3 })
+  return { source: retryingSource(faulty, { ...retries(), attemptsMax: 60 }), content }
 })
 
 describeBlockSource('without faults over memory', async () => {
@@ -42,6 +45,10 @@ describeBlockSink('without faults over memory', async () => {
   const disk = createMemoryDisk({ sizeBytes: SIZE_BYTES })
   return { sink: faultySink(disk, { seed: 1, errorRate: 0 }), readBack: async () => disk.bytes.slice() }
 })
+
+function retries(): RetryOptions {
+  return { name: 'disk vda', clock: makeClock(), random: () => 1, onRetry: () => undefined }
+}
 
 /** How 60 reads of one byte end. */
 async function failures(seed: number): Promise<string> {
@@ -55,13 +62,6 @@ async function failures(seed: number): Promise<string> {
 }
 
 describe('layers', () => {
-  test('a throttle lets no more bytes begin than its rate in any time, first read free', async () => {
-    const clock = makeClock()
-    const source = throttledSource(makeDisk().disk, { bytesPerSecond: 10_000, clock })
-    for (let count = 0; count < 11; count += 1) await source.read(0, new Uint8Array(1000), { signal })
-    expect(clock.now().getTime()).toBe(1000)
-  })
-
   test('counts what is asked for, failed reads too', async () => {
     let bytes = 0
     const source = countingSource(faultySource(makeDisk().disk, { seed: 1, errorRate: 1 }), (lengthBytes) => {
@@ -76,5 +76,64 @@ describe('layers', () => {
     expect(await failures(7)).not.toBe(await failures(8))
     expect(await failures(7)).toContain('rejected')
     expect(await failures(7)).toContain('fulfilled')
+  })
+})
+
+describeBlockSink('with a volatile cache', async () => {
+  const sink = createVolatileSink(SIZE_BYTES, () => 1)
+  return { sink, readBack: async () => sink.bytes.slice() }
+})
+
+describe('reads that are tried again', () => {
+  test('wait longer each time, tell of it, and in the end name disk, range and attempts', async () => {
+    const clock = makeClock()
+    const seen: string[] = []
+    const options = { ...retries(), clock, onRetry: ({ code }: { code: string }) => void seen.push(code) }
+    const source = retryingSource(faultySource(makeDisk().disk, { seed: 1, errorRate: 1 }), options)
+    const reading = source.read(65_536, new Uint8Array(4096), { signal })
+    await expect(reading).rejects.toMatchObject({
+      code: 'source.read_failed',
+      message: expect.stringContaining('disk vda: 4 KiB from byte 65536 (64 KiB) could not be read in 5 attempts'),
+      details: { offsetBytes: 65_536, lengthBytes: 4096, attempts: 5 },
+    })
+    expect(seen).toEqual(Array.from({ length: 4 }, () => 'source.read_failed'))
+    expect(clock.now().getTime()).toBe(400 + 800 + 1600 + 3200)
+  })
+
+  test('end at once when cancelled, and are not tried again on a broken connection', async () => {
+    const control = new AbortController()
+    const clock = { ...makeClock(), sleep: async () => control.abort(new Error('enough')) }
+    const faulty = faultySource(makeDisk().disk, { seed: 1, errorRate: 1 })
+    const source = retryingSource(faulty, { ...retries(), clock })
+    await expect(source.read(0, new Uint8Array(1), { signal: control.signal })).rejects.toThrow('enough')
+    let attempts = 0
+    const cut = {
+      ...faulty,
+      read: async () => {
+        attempts += 1
+        throw new PlatformError('nbd.disconnected', 'gone')
+      },
+    }
+    const reading = retryingSource(cut, retries()).read(0, new Uint8Array(1), { signal })
+    await expect(reading).rejects.toMatchObject({ code: 'nbd.disconnected' })
+    expect(attempts).toBe(1)
+  })
+})
+
+describe('a volatile cache', () => {
+  test('keeps what was flushed, may lose the rest, and tells of it once', async () => {
+    const sink = createVolatileSink(SIZE_BYTES, () => 1)
+    await sink.write(0, Uint8Array.of(1, 2, 3), { signal })
+    await sink.flush({ signal })
+    await sink.write(1, Uint8Array.of(9), { signal })
+    sink.lose()
+    expect([...sink.bytes.subarray(0, 3)]).toEqual([1, 2, 3])
+    await expect(sink.flush({ signal })).rejects.toMatchObject({ code: 'nbd.writes_uncertain' })
+    await expect(sink.flush({ signal })).resolves.toBeUndefined()
+    const underWay = sink.write(0, Uint8Array.of(7), { signal })
+    sink.lose()
+    await expect(underWay).rejects.toMatchObject({ code: 'nbd.writes_uncertain' })
+    sink.lose()
+    await expect(sink.flush({ signal })).resolves.toBeUndefined()
   })
 })
