@@ -21,7 +21,7 @@ import { prepareLocalRepository } from './jobs/local-repository.ts'
 import { PlatformRegistry } from './jobs/platform-registry.ts'
 import { RepositoryRegistry } from './jobs/repository-registry.ts'
 import { VmInventory } from './jobs/vm-inventory.ts'
-import { createMover } from './mover/create-mover.ts'
+import { createMover, type MoverOptions } from './mover/create-mover.ts'
 import { openTunnel } from './open-tunnel.ts'
 import { openPlatforms } from './platforms/open-platforms.ts'
 import { createRestoreRunner } from './restore/restore-flow.ts'
@@ -68,7 +68,7 @@ export async function runAgent({ config, logger, signal, onFatal }: RunOptions):
   await using platforms = new PlatformRegistry(openPlatforms(config))
   await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
   await work(
-    { jobsMax: config.jobsMax, logger: log, signal, onFatal },
+    { jobsMax: config.jobsMax, mover: config.mover, logger: log, signal, onFatal },
     { catalogue, identity, enrolment, bootEpoch, platforms, repositories, clock: systemClock },
   )
   log.info({}, 'the agent has ended')
@@ -85,19 +85,24 @@ export interface AgentParts {
   readonly clock: Clock
 }
 
+export interface WorkOptions extends Omit<RunOptions, 'config'> {
+  readonly jobsMax: number
+  readonly mover?: MoverOptions
+}
+
 /**
  * Recovers, then works until `signal` aborts: the link to the cloud, commands, jobs, the inventory. Rejects with what
  * recovery failed with, when all it had begun has ended: an agent that cannot work must not look as if it could.
  */
 export async function work(
-  { jobsMax, logger, signal: stopped, onFatal }: Omit<RunOptions, 'config'> & { readonly jobsMax: number },
+  { jobsMax, mover: moverOptions, logger, signal: stopped, onFatal }: WorkOptions,
   parts: AgentParts,
 ): Promise<void> {
   const { catalogue, identity, enrolment, bootEpoch, platforms, repositories, clock } = parts
   const { agentId, tenantId } = enrolment
   const over = new AbortController()
   const signal = AbortSignal.any([stopped, over.signal])
-  await using mover = createMover({ workersMax: jobsMax })
+  await using mover = createMover(moverOptions)
   const progress = new ProgressBoard()
   const inventory = new VmInventory({
     catalogue,

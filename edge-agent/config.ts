@@ -11,6 +11,9 @@ const directory = z
   .min(1)
   .transform((text) => path.resolve(text))
 
+const MOVER_MEMORY_BYTES_MIN = 64 * 1024 * 1024
+const MOVER_MEMORY_BYTES = 1024 * 1024 * 1024
+
 const Environment = z.object({
   SENDENSE_EDGE_STATE_DIR: directory,
   SENDENSE_EDGE_RUNTIME_DIR: directory.default(() => path.join(tmpdir(), 'sendense-edge')),
@@ -28,6 +31,8 @@ const Environment = z.object({
   SENDENSE_EDGE_TUNNEL_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
   SENDENSE_EDGE_TUNNEL_HOST: z.string().min(1).max(255).optional(),
   SENDENSE_EDGE_JOBS_MAX: z.coerce.number().int().min(1).max(64).default(2),
+  SENDENSE_EDGE_MOVER_THREADS: z.coerce.number().int().min(1).max(64).optional(),
+  SENDENSE_EDGE_MOVER_MEMORY_BYTES: z.coerce.number().int().min(MOVER_MEMORY_BYTES_MIN).default(MOVER_MEMORY_BYTES),
   SENDENSE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
@@ -47,6 +52,12 @@ export interface EdgeAgentConfig {
   /** Where capture agents connect to, 443 as a rule; absent: nowhere. `host`: the address to listen on, or all. */
   readonly tunnel: { readonly port: number; readonly host: string | undefined } | undefined
   readonly jobsMax: number
+  readonly mover: {
+    /** Absent: as many as the machine has processors, at most 8. */
+    readonly threadsMax?: number
+    /** Buffers of all copies together. */
+    readonly memoryBytes: number
+  }
   readonly logLevel: string
 }
 
@@ -81,6 +92,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
         ? undefined
         : { port: found.SENDENSE_EDGE_TUNNEL_PORT, host: found.SENDENSE_EDGE_TUNNEL_HOST },
     jobsMax: found.SENDENSE_EDGE_JOBS_MAX,
+    mover: {
+      ...(found.SENDENSE_EDGE_MOVER_THREADS === undefined ? {} : { threadsMax: found.SENDENSE_EDGE_MOVER_THREADS }),
+      memoryBytes: found.SENDENSE_EDGE_MOVER_MEMORY_BYTES,
+    },
     logLevel: found.SENDENSE_LOG_LEVEL,
   }
 }

@@ -14,6 +14,7 @@ import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
 import type { PlatformRegistry } from '../jobs/platform-registry.ts'
 import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
 import type { CopyProgress, Mover } from '../mover/mover.ts'
+import { SharedThrottle } from '../mover/rate/shared-throttle.ts'
 import type { SourceBackupSession } from '../platforms/source-connector.ts'
 import type { BackupWriter, Repository, SealFacts } from '../repository/repository.ts'
 import type { SealedManifest } from '../repository/restore-point-manifest.ts'
@@ -202,14 +203,17 @@ async function copy(
   { signal }: CallOptions,
 ): Promise<ReadonlyMap<string, CopyProgress>> {
   const ceiling = run.arguments.readRateMaxBytesPerSecond
+  const owner = { tenantId: deps.tenantId, jobId: run.job.jobId }
+  const throttles: SharedThrottle[] = []
+  if (ceiling !== undefined) throttles.push(SharedThrottle.at(ceiling))
   const tasks = planned.map(({ frozen, mode }) => {
     const target = writer.disks.get(frozen.diskId)
     if (target === undefined) throw new PlatformError('internal.unexpected', `no writer for disk ${frozen.diskId}`)
     const { sink, base, chunkIds } = target
-    const rate = ceiling === undefined ? {} : { readRateMaxBytesPerSecond: Math.ceil(ceiling / planned.length) }
     const onBase = base === undefined ? {} : { base }
-    const task = { mode, source: frozen.source, sink, chunkIds, idKey: repository.idKey, ...onBase, ...rate }
-    return { diskId: frozen.diskId, task }
+    const task = { mode, source: frozen.source, sink, chunkIds, idKey: repository.idKey, ...onBase }
+    const { diskId } = frozen
+    return { diskId, task: { ...task, diskId, owner, throttles } }
   })
   const onProgress = ({ doneBytes, plannedBytes }: { doneBytes: number; plannedBytes: number }) => {
     const sentence = `Copying ${vm.name}: ${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}.`

@@ -89,7 +89,7 @@ export function createSimulatedAgent(site: SimulatedSite, options: SimulatedAgen
   const repositories = new RepositoryRegistry([stored], { clock, logger })
   const who = { hostname: 'host', agentVersion: '0.1.0' }
   const inventory = new VmInventory({ catalogue, platforms, repositories, clock, logger, newId: randomUUID, ...who })
-  const mover = createMover({ workersMax: 1 })
+  const mover = createMover({ threadsMax: 1 })
   const steps = options.onStep === undefined ? {} : { onStep: options.onStep }
   const ids = { newId: randomUUID, agentId: randomUUID(), tenantId: randomUUID() }
   const flows = { catalogue, platforms, repositories, inventory, mover, clock, logger, ...ids, ...steps }

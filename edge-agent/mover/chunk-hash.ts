@@ -16,10 +16,15 @@ export class ChunkHash {
     this.#key = Buffer.from(idKey)
   }
 
-  /** @returns 32 bytes, the caller's to keep but not to change */
-  idOf(chunk: Uint8Array): Uint8Array {
-    if (isAllZeros(chunk)) return ZERO_ID
-    return Blake3Hasher.newKeyed(this.#key).update(chunk).digestBuffer()
+  /**
+   * @param parts the chunk's bytes in order
+   * @returns 32 bytes, the caller's to keep but not to change
+   */
+  idOf(...parts: readonly Uint8Array[]): Uint8Array {
+    if (parts.every((part) => isAllZeros(part))) return ZERO_ID
+    const hasher = Blake3Hasher.newKeyed(this.#key)
+    for (const part of parts) hasher.update(part)
+    return hasher.digestBuffer()
   }
 }
 

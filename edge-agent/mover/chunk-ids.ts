@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 
 export const CHUNK_ID_BYTES = 32
+const CHUNK_ID_WORDS = CHUNK_ID_BYTES / Uint32Array.BYTES_PER_ELEMENT
 
 /**
  * The chunk ids of one disk, in disk order: 32 bytes for each `chunkSizeBytes` of it, the last chunk may be
@@ -11,6 +12,7 @@ export class ChunkIds {
   readonly sizeBytes: number
   readonly chunkSizeBytes: number
   readonly bytes: Uint8Array<SharedArrayBuffer>
+  readonly #words: Uint32Array<SharedArrayBuffer>
 
   constructor(sizeBytes: number, chunkSizeBytes: number, shared?: SharedArrayBuffer) {
     assert(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0 && chunkSizeBytes > 0)
@@ -20,6 +22,7 @@ export class ChunkIds {
     const memory = shared ?? new SharedArrayBuffer(lengthBytes)
     assert.equal(memory.byteLength, lengthBytes)
     this.bytes = new Uint8Array(memory)
+    this.#words = new Uint32Array(memory)
   }
 
   get count(): number {
@@ -38,6 +41,10 @@ export class ChunkIds {
   }
 
   isZero(index: number): boolean {
-    return this.at(index).every((byte) => byte === 0)
+    assert(index >= 0 && index < this.count)
+    for (let at = index * CHUNK_ID_WORDS; at < (index + 1) * CHUNK_ID_WORDS; at += 1) {
+      if (this.#words[at] !== 0) return false
+    }
+    return true
   }
 }

@@ -1,13 +1,15 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
-import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
 import { faultySink, faultySource } from '../block/layers/faulty-disk.ts'
 import { createMemoryDisk, type MemoryDisk } from '../block/memory-disk.ts'
 import { ChunkIds } from './chunk-ids.ts'
 import { copyBackup } from './copy-backup.ts'
+import { loneCopyEnvironment } from './copy-environment.ts'
 import { createMover } from './create-mover.ts'
 import type { BackupCopyTask } from './mover.ts'
+import { SharedThrottle } from './rate/shared-throttle.ts'
+import { recordingSink } from './recording-sink.ts'
 
 const KIB = 1024
 const CHUNK_BYTES = 256 * KIB
@@ -31,30 +33,6 @@ async function makeFull(): Promise<Point> {
   return { source, parent, chunkIds }
 }
 
-/** Notes what is written to a disk. */
-function recording(sink: BlockSink): { readonly sink: BlockSink; readonly calls: string[] } {
-  const calls: string[] = []
-  return {
-    calls,
-    sink: {
-      sizeBytes: sink.sizeBytes,
-      write: async (offsetBytes, bytes, options) => {
-        calls.push(`write ${offsetBytes / KIB}+${bytes.length / KIB}`)
-        await sink.write(offsetBytes, bytes, options)
-      },
-      writeZeroes: async (offsetBytes, lengthBytes, options) => {
-        calls.push(`zero ${offsetBytes / KIB}+${lengthBytes / KIB}`)
-        await sink.writeZeroes(offsetBytes, lengthBytes, options)
-      },
-      flush: async (options) => {
-        calls.push('flush')
-        await sink.flush(options)
-      },
-      [Symbol.asyncDispose]: async () => await sink[Symbol.asyncDispose](),
-    },
-  }
-}
-
 /** Changes the source, and copies what changed onto the parent's content. */
 async function copyChanges(
   { source, parent, chunkIds }: Point,
@@ -64,7 +42,7 @@ async function copyChanges(
   const tracker = source.addTracker()
   await change(source)
   const disk = parent.freeze()
-  const { sink, calls } = recording(disk)
+  const { sink, calls } = recordingSink(disk)
   const frozen = source.freeze(mode === 'incremental' ? tracker : undefined)
   const progress = await copyBackup({ mode, source: frozen, sink, base: parent, chunkIds, idKey }, call)
   expect(Buffer.compare(disk.bytes, source.bytes)).toBe(0)
@@ -76,7 +54,7 @@ describe('a full backup', () => {
     const source = createMemoryDisk({ sizeBytes: SIZE_BYTES })
     await source.write(CHUNK_BYTES, new Uint8Array(CHUNK_BYTES).fill(1), call)
     await source.write(4 * CHUNK_BYTES, new Uint8Array(CHUNK_BYTES), call)
-    const { sink, calls } = recording(createMemoryDisk({ sizeBytes: SIZE_BYTES }))
+    const { sink, calls } = recordingSink(createMemoryDisk({ sizeBytes: SIZE_BYTES }))
     const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)
     const progress = await copyBackup({ mode: 'full', source, sink, chunkIds, idKey }, call)
     expect(calls).toEqual(['write 256+256', 'flush'])
@@ -151,7 +129,9 @@ describe('a copy in trouble', () => {
   test('rejects with what source or sink reject with', async () => {
     const faults = { seed: 3, errorRate: 1 }
     const source = faultySource(makeTask({}).source, faults)
-    await expect(copyBackup(makeTask({ source }), call)).rejects.toMatchObject({ code: 'source.read_failed' })
+    const environment = { ...loneCopyEnvironment(), random: () => 0 }
+    const copying = copyBackup(makeTask({ source }), call, environment)
+    await expect(copying).rejects.toMatchObject({ code: 'source.read_failed' })
     const sink = faultySink(createMemoryDisk({ sizeBytes: SIZE_BYTES }), faults)
     await expect(copyBackup(makeTask({ sink }), call)).rejects.toMatchObject({ code: 'target.write_failed' })
   })
@@ -170,7 +150,7 @@ describe('a copy in trouble', () => {
       },
       [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
     }
-    const { sink, calls } = recording(createMemoryDisk({ sizeBytes: SIZE_BYTES }))
+    const { sink, calls } = recordingSink(createMemoryDisk({ sizeBytes: SIZE_BYTES }))
     const copying = copyBackup(makeTask({ source: cancelling, sink }), { signal: control.signal })
     await expect(copying).rejects.toMatchObject({ code: 'internal.cancelled' })
     const readsThen = reads
@@ -196,19 +176,19 @@ describe('a copy in trouble', () => {
   })
 
   test('a rate slows reads down to it', async () => {
-    const slept: number[] = []
-    const clock = {
-      now: () => new Date(slept.reduce((sum, milliseconds) => sum + milliseconds, 0)),
-      sleep: async (milliseconds: number) => void slept.push(milliseconds),
+    let nowNs = 0n
+    const sleep = async (milliseconds: number): Promise<void> => {
+      nowNs += BigInt(Math.round(milliseconds * 1e6))
     }
-    const task = { ...makeTask({}), readRateMaxBytesPerSecond: 1024 * KIB }
-    await copyBackup(task, call, clock)
-    expect(clock.now().getTime()).toBeGreaterThanOrEqual(1000)
+    const throttle = new SharedThrottle(undefined, { nowNs: () => nowNs, sleep })
+    throttle.setRate(1024 * KIB)
+    await copyBackup({ ...makeTask({}), throttles: [throttle] }, call)
+    expect(nowNs).toBeGreaterThanOrEqual(1_000_000_000n)
   })
 })
 
 test('a mover copies disks without an address on this thread', async () => {
-  await using mover = createMover({ workersMax: 1 })
+  await using mover = createMover({ threadsMax: 1 })
   const content = new Uint8Array(SIZE_BYTES).fill(4)
   const source = createMemoryDisk({ sizeBytes: SIZE_BYTES, content })
   const sink = createMemoryDisk({ sizeBytes: SIZE_BYTES })

@@ -1,44 +1,54 @@
 import assert from 'node:assert/strict'
-import { clampExtent, totalBytes } from '@sendense/shared/domain/extent.ts'
+import { clampExtent, type Extent, totalBytes } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
-import { countingSource } from '../block/layers/counting-source.ts'
-import { throttledSource } from '../block/layers/throttled-source.ts'
 import { ChunkHash } from './chunk-hash.ts'
-import { CopyCounters } from './copy-counters.ts'
-import { type CopyRun, countPlannedBytes, planRuns, runBytesMax } from './copy-plan.ts'
+import { CHUNK_ID_BYTES } from './chunk-ids.ts'
+import type { CopyCounters } from './copy-counters.ts'
+import { type CopyEnvironment, loneCopyEnvironment } from './copy-environment.ts'
+import type { DataRun, ZeroRun } from './copy-plan.ts'
 import type { BackupCopyTask, CopyOptions, CopyProgress } from './mover.ts'
 import {
   chunkCorrupt,
   chunksOfRun,
-  plannedBytesOf,
+  fillZeros,
+  readInto,
   readRanges,
   settleAll,
   splitByContent,
   type WritePiece,
   writePieces,
 } from './run-content.ts'
-import { workOnRuns } from './run-loops.ts'
+import { type CopyShape, runCopy } from './run-copy.ts'
+import type { RunBuffer } from './slabs/run-buffer.ts'
+
+const ZERO_ID = new Uint8Array(CHUNK_ID_BYTES)
 
 /** Mover.copyBackup on this thread, over whatever source, sink and base are. */
 export async function copyBackup(
   task: BackupCopyTask,
-  { signal, onProgress }: CopyOptions,
-  clock: Clock = systemClock,
+  options: CopyOptions,
+  environment: CopyEnvironment = loneCopyEnvironment(),
 ): Promise<CopyProgress> {
-  signal.throwIfAborted()
   expectSameSizes(task)
-  const counters = new CopyCounters()
-  const copy = new BackupCopy(task, layered(task, counters, clock), counters)
-  return await counters.report(onProgress, async () => await copy.run({ signal }))
-}
-
-/** The source as the copy reads it: throttled where asked, then counted. The caller disposes the source, not we. */
-function layered(task: BackupCopyTask, counters: CopyCounters, clock: Clock): BlockSource {
-  const { source, readRateMaxBytesPerSecond: bytesPerSecond } = task
-  const slow = bytesPerSecond === undefined ? source : throttledSource(source, { bytesPerSecond, clock })
-  return countingSource(slow, (bytes) => counters.add('readBytes', bytes))
+  const { chunkIds, mode, sink } = task
+  const { sizeBytes, chunkSizeBytes } = chunkIds
+  const shape: CopyShape = {
+    task,
+    dirtyOnly: mode === 'incremental',
+    plan: { sizeBytes, chunkSizeBytes, wasZero: (index) => chunkIds.isZero(index) },
+    sink,
+    // The ids of writes that got lost say that there is nothing to write.
+    resume: undefined,
+    work: ({ source }, counters) => {
+      const copy = new BackupCopy(task, source, counters)
+      return {
+        data: async (run, buffer, call) => await copy.copyRun(run, buffer, call),
+        zero: async (run, call) => await copy.zeroRun(run, call),
+      }
+    },
+  }
+  return await runCopy(shape, options, environment)
 }
 
 function expectSameSizes({ mode, source, sink, base, chunkIds }: BackupCopyTask): void {
@@ -71,26 +81,25 @@ class BackupCopy {
     this.#hash = new ChunkHash(task.idKey)
   }
 
-  async run({ signal }: CallOptions): Promise<void> {
-    const { chunkIds, mode, sink } = this.#task
-    const plan = { chunkIds, dirtyOnly: mode === 'incremental' }
-    this.#counters.add('plannedBytes', await countPlannedBytes(this.#source, plan, { signal }))
-    const runs = planRuns(this.#source, plan, { signal })
-    await workOnRuns(runs, { runBytes: runBytesMax(chunkIds), signal }, async (run, slab, call) => {
-      await this.#copyRun(run, slab, call)
-    })
-    await sink.flush({ signal })
+  async copyRun(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
+    await this.#readBase(run, buffer, call)
+    await readRanges(this.#source, run, buffer, call)
+    const pieces = this.#changedPieces(run, buffer)
+    await writePieces(this.#task.sink, pieces, { run, buffer, counters: this.#counters, ...call })
   }
 
-  async #copyRun(run: CopyRun, slab: Uint8Array, call: CallOptions): Promise<void> {
-    await this.#readBase(run, slab, call)
-    await readRanges(this.#source, run, slab, call)
-    await writePieces(this.#task.sink, this.#changedPieces(run, slab), { run, slab, counters: this.#counters, ...call })
-    this.#counters.add('doneBytes', plannedBytesOf(run))
+  /** Chunks that read as zeros now. Those that were something else are zeroed, all between the first and the last at once. */
+  async zeroRun({ offsetBytes, lengthBytes }: ZeroRun, call: CallOptions): Promise<void> {
+    const { chunkIds, sink } = this.#task
+    for (const { index } of chunksOfRun({ offsetBytes, lengthBytes }, chunkIds.chunkSizeBytes)) {
+      chunkIds.set(index, ZERO_ID)
+    }
+    this.#counters.add('zeroedBytes', lengthBytes)
+    await sink.writeZeroes(offsetBytes, lengthBytes, call)
   }
 
   /** Completes chunks that the plan covers only in part with the parent's bytes, which must be what their ids say. */
-  async #readBase(run: CopyRun, slab: Uint8Array, call: CallOptions): Promise<void> {
+  async #readBase(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
     const { base, chunkIds } = this.#task
     const reads: Promise<void>[] = []
     for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
@@ -98,46 +107,46 @@ class BackupCopy {
         return clampExtent(range, offsetBytes, offsetBytes + lengthBytes) ?? []
       })
       if (totalBytes(covered) === lengthBytes) continue
-      const chunk = slab.subarray(offsetBytes - run.offsetBytes, offsetBytes - run.offsetBytes + lengthBytes)
+      const chunk = { index, offsetBytes, lengthBytes }
       if (chunkIds.isZero(index)) {
-        chunk.fill(0)
+        fillZeros(buffer, chunk, run)
         continue
       }
       assert(base !== undefined)
       this.#counters.add('baseReadBytes', lengthBytes)
-      reads.push(this.#readBaseChunk(base, { index, offsetBytes }, chunk, call))
+      reads.push(this.#readBaseChunk(base, chunk, { run, buffer, ...call }))
     }
     await settleAll(reads)
   }
 
   async #readBaseChunk(
     base: BlockSource,
-    { index, offsetBytes }: { readonly index: number; readonly offsetBytes: number },
-    chunk: Uint8Array,
-    call: CallOptions,
+    chunk: Extent & { readonly index: number },
+    into: CallOptions & { readonly run: DataRun; readonly buffer: RunBuffer },
   ): Promise<void> {
-    await base.read(offsetBytes, chunk, call)
-    if (Buffer.compare(this.#hash.idOf(chunk), this.#task.chunkIds.at(index)) === 0) return
-    throw chunkCorrupt('the base restore point is damaged', offsetBytes, chunk.length)
+    const { offsetBytes, lengthBytes, index } = chunk
+    await readInto(base, chunk, into)
+    const id = this.#hash.idOf(...into.buffer.parts(offsetBytes - into.run.offsetBytes, lengthBytes))
+    if (Buffer.compare(id, this.#task.chunkIds.at(index)) === 0) return
+    throw chunkCorrupt('the base restore point is damaged', offsetBytes, lengthBytes)
   }
 
   /**
    * Brings the ids up to date and returns what has to be written: of chunks whose id is another now, what the plan
    * covers; zeros only where the parent may have had something else.
    */
-  #changedPieces(run: CopyRun, slab: Uint8Array): WritePiece[] {
+  #changedPieces(run: DataRun, buffer: RunBuffer): WritePiece[] {
     const { chunkIds } = this.#task
     const pieces: WritePiece[] = []
     for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
-      const start = offsetBytes - run.offsetBytes
-      const id = this.#hash.idOf(slab.subarray(start, start + lengthBytes))
+      const id = this.#hash.idOf(...buffer.parts(offsetBytes - run.offsetBytes, lengthBytes))
       if (Buffer.compare(id, chunkIds.at(index)) === 0) continue
       const wasZero = chunkIds.isZero(index)
       chunkIds.set(index, id)
       for (const range of run.ranges) {
         const inside = clampExtent(range, offsetBytes, offsetBytes + lengthBytes)
         if (inside === undefined) continue
-        for (const piece of splitByContent({ ...inside, zero: range.zero }, run, slab)) {
+        for (const piece of splitByContent({ ...inside, zero: range.zero }, run, buffer)) {
           if (!piece.zero || !wasZero) pieces.push(piece)
         }
       }

@@ -1,9 +1,13 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
-import type { BlockExtent, BlockSource, CallOptions } from '../block/block-source.ts'
-import type { ChunkIds } from './chunk-ids.ts'
+import type { ExtentWalk, PlanExtent } from './extent-walk.ts'
 
 /** Neighbouring chunks are worked on together up to this size, so that large reads stay large. */
 const RUN_BYTES_MAX = 1024 * 1024
+/** One request of zeros at most: what an NBD request of a range is cut into too. */
+const ZERO_RUN_BYTES_MAX = 128 * 1024 * 1024
+/** Chunks of one extent that are looked at before others get the thread again. */
+const CHUNKS_A_TURN = 16_384
 
 /** Part of a run that has to be looked at. */
 export interface PlannedRange extends Extent {
@@ -12,89 +16,142 @@ export interface PlannedRange extends Extent {
 }
 
 /** Whole neighbouring chunks, only the disk's last one short, and what of them has to be looked at. */
-export interface CopyRun extends Extent {
+export interface DataRun extends Extent {
+  readonly kind: 'data'
   /** Ordered, at least one. What lies between them is as in the parent. */
   readonly ranges: readonly PlannedRange[]
+  /** Extents of the source whose first byte lies in here. */
+  readonly extentsBegun: number
 }
+
+/** Whole neighbouring chunks that read as zeros now and may not have before: there is nothing to read. */
+export interface ZeroRun extends Extent {
+  readonly kind: 'zero'
+}
+
+export type CopyRun = DataRun | ZeroRun
 
 export interface PlanOptions {
-  readonly chunkIds: ChunkIds
-  /** Look only at dirty extents. */
-  readonly dirtyOnly: boolean
+  readonly sizeBytes: number
+  readonly chunkSizeBytes: number
+  /** Whether the chunk of that index is known to be zeros where the copy goes. */
+  readonly wasZero: (chunkIndex: number) => boolean
+  /** Whether chunks that are zeros now and were not before make runs of zeros. If not they are data like any other. */
+  readonly zeroRuns: boolean
 }
 
-/** How long a run is at most. */
-export function runBytesMax(chunkIds: ChunkIds): number {
-  const { chunkSizeBytes } = chunkIds
+/** Bytes of the run's plan, as `doneBytes` counts them. */
+export function plannedBytesOf(run: CopyRun): number {
+  if (run.kind === 'zero') return 0
+  return run.ranges.reduce((sum, { zero, lengthBytes }) => (zero ? sum : sum + lengthBytes), 0)
+}
+
+/** How long a run of data is at most. */
+export function runBytesMax(chunkSizeBytes: number): number {
   return Math.max(chunkSizeBytes, RUN_BYTES_MAX - (RUN_BYTES_MAX % chunkSizeBytes))
 }
 
-/** How many bytes the plan means to look at: those of `planRuns` that are not known to be zero. */
-export async function countPlannedBytes(source: BlockSource, options: PlanOptions, call: CallOptions): Promise<number> {
-  let sumBytes = 0
-  for await (const extent of extentsOf(source, options, call)) if (!extent.zero) sumBytes += extent.lengthBytes
-  return sumBytes
-}
-
 /**
- * The runs of a copy in disk order. Chunks that nothing has to be done for are left out: without a dirty byte when only
- * dirty ones count, or with nothing but known zeros in what was zeros before.
+ * The runs of a copy in disk order. Chunks that nothing has to be done for are left out: without a byte to look at, or
+ * with nothing but known zeros in what was zeros before.
  */
-export async function* planRuns(
-  source: BlockSource,
-  options: PlanOptions,
-  call: CallOptions,
-): AsyncGenerator<CopyRun, void, undefined> {
-  const { chunkIds } = options
-  const runs = new RunBuilder(runBytesMax(chunkIds))
-  for await (const chunk of chunksOf(extentsOf(source, options, call), chunkIds)) {
-    const hasWork = chunk.ranges.some(({ zero }) => !zero) || !chunkIds.isZero(chunk.index)
-    if (!hasWork) continue
-    const full = runs.add(chunk)
-    if (full !== undefined) yield full
+export async function* planRuns(walk: ExtentWalk, options: PlanOptions): AsyncGenerator<CopyRun, void, undefined> {
+  const planner = new RunPlanner(options)
+  const stepBytes = CHUNKS_A_TURN * options.chunkSizeBytes
+  for await (const extent of walk.extents()) {
+    for (let at = extent.offsetBytes; at < endOf(extent); at += stepBytes) {
+      if (at > extent.offsetBytes) await nextTurn()
+      const lengthBytes = Math.min(stepBytes, endOf(extent) - at)
+      yield* planner.add({
+        ...extent,
+        offsetBytes: at,
+        lengthBytes,
+        begins: extent.begins && at === extent.offsetBytes,
+      })
+    }
   }
-  const last = runs.take()
-  if (last !== undefined) yield last
+  yield* planner.end()
 }
 
-async function* extentsOf(
-  source: BlockSource,
-  { dirtyOnly }: PlanOptions,
-  call: CallOptions,
-): AsyncGenerator<BlockExtent, void, undefined> {
-  if (source.sizeBytes === 0) return
-  for await (const extent of source.extents({ offsetBytes: 0, lengthBytes: source.sizeBytes }, call)) {
-    if (extent.dirty || !dirtyOnly) yield extent
-  }
-}
-
-interface PlannedChunk extends Extent {
+interface OpenChunk extends Extent {
   readonly index: number
   readonly ranges: PlannedRange[]
+  extentsBegun: number
 }
 
-/** Extents gathered by the chunks they touch; chunks that none touches do not come. */
-async function* chunksOf(
-  extents: AsyncIterable<BlockExtent>,
-  { chunkSizeBytes, sizeBytes }: ChunkIds,
-): AsyncGenerator<PlannedChunk, void, undefined> {
-  let open: PlannedChunk | undefined
-  for await (const { offsetBytes, lengthBytes, zero } of extents) {
+interface OpenRun {
+  readonly kind: 'data' | 'zero'
+  readonly offsetBytes: number
+  lengthBytes: number
+  readonly ranges: PlannedRange[]
+  extentsBegun: number
+}
+
+/** Gathers extents by the chunks they touch, and chunks to runs. */
+class RunPlanner {
+  readonly #options: PlanOptions
+  #chunk: OpenChunk | undefined
+  #run: OpenRun | undefined
+
+  constructor(options: PlanOptions) {
+    this.#options = options
+  }
+
+  *add({ offsetBytes, lengthBytes, zero, begins }: PlanExtent): Generator<CopyRun, void, undefined> {
+    const { chunkSizeBytes, sizeBytes } = this.#options
     const endBytes = offsetBytes + lengthBytes
     for (let at = offsetBytes; at < endBytes;) {
       const index = Math.floor(at / chunkSizeBytes)
-      if (open?.index !== index) {
-        if (open !== undefined) yield open
+      if (this.#chunk?.index !== index) {
+        yield* this.#closeChunk()
         const startBytes = index * chunkSizeBytes
         const chunkBytes = Math.min(chunkSizeBytes, sizeBytes - startBytes)
-        open = { index, offsetBytes: startBytes, lengthBytes: chunkBytes, ranges: [] }
+        this.#chunk = { index, offsetBytes: startBytes, lengthBytes: chunkBytes, ranges: [], extentsBegun: 0 }
       }
-      const stopBytes = Math.min(endBytes, endOf(open))
-      pushRange(open.ranges, { offsetBytes: at, lengthBytes: stopBytes - at, zero })
+      const stopBytes = Math.min(endBytes, endOf(this.#chunk))
+      pushRange(this.#chunk.ranges, { offsetBytes: at, lengthBytes: stopBytes - at, zero })
+      if (begins && at === offsetBytes) this.#chunk.extentsBegun += 1
       at = stopBytes
     }
   }
-  if (open !== undefined) yield open
+
+  *end(): Generator<CopyRun, void, undefined> {
+    yield* this.#closeChunk()
+    yield* this.#closeRun()
+  }
+
+  *#closeChunk(): Generator<CopyRun, void, undefined> {
+    const chunk = this.#chunk
+    this.#chunk = undefined
+    if (chunk === undefined) return
+    const hasData = chunk.ranges.some(({ zero }) => !zero)
+    if (!hasData && this.#options.wasZero(chunk.index)) return
+    const [only] = chunk.ranges
+    const isAllZero = !hasData && only?.lengthBytes === chunk.lengthBytes
+    const kind = isAllZero && this.#options.zeroRuns ? 'zero' : 'data'
+    const bytesMax = kind === 'zero' ? ZERO_RUN_BYTES_MAX : runBytesMax(this.#options.chunkSizeBytes)
+    const run = this.#run
+    const joins = run?.kind === kind && endOf(run) === chunk.offsetBytes
+    if (run !== undefined && joins && run.lengthBytes + chunk.lengthBytes <= bytesMax) {
+      run.lengthBytes += chunk.lengthBytes
+      run.extentsBegun += chunk.extentsBegun
+      for (const range of chunk.ranges) pushRange(run.ranges, range)
+      return
+    }
+    yield* this.#closeRun()
+    const { offsetBytes, lengthBytes, ranges, extentsBegun } = chunk
+    this.#run = { kind, offsetBytes, lengthBytes, ranges, extentsBegun }
+  }
+
+  *#closeRun(): Generator<CopyRun, void, undefined> {
+    const run = this.#run
+    this.#run = undefined
+    if (run === undefined) return
+    const { kind, offsetBytes, lengthBytes, ranges, extentsBegun } = run
+    yield kind === 'zero'
+      ? { kind, offsetBytes, lengthBytes }
+      : { kind, offsetBytes, lengthBytes, ranges, extentsBegun }
+  }
 }
 
 /** Joins touching ranges of the same kind. */
@@ -104,35 +161,5 @@ function pushRange(ranges: PlannedRange[], range: PlannedRange): void {
     ranges[ranges.length - 1] = { ...last, lengthBytes: last.lengthBytes + range.lengthBytes }
   } else {
     ranges.push(range)
-  }
-}
-
-class RunBuilder {
-  readonly #bytesMax: number
-  #open: { offsetBytes: number; lengthBytes: number; ranges: PlannedRange[] } | undefined
-
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax
-  }
-
-  /** @returns the run before, when the chunk does not belong to it any more */
-  add(chunk: PlannedChunk): CopyRun | undefined {
-    const open = this.#open
-    if (open !== undefined && endOf(open) === chunk.offsetBytes) {
-      if (open.lengthBytes + chunk.lengthBytes <= this.#bytesMax) {
-        open.lengthBytes += chunk.lengthBytes
-        for (const range of chunk.ranges) pushRange(open.ranges, range)
-        return undefined
-      }
-    }
-    const { offsetBytes, lengthBytes, ranges } = chunk
-    this.#open = { offsetBytes, lengthBytes, ranges: [...ranges] }
-    return open
-  }
-
-  take(): CopyRun | undefined {
-    const open = this.#open
-    this.#open = undefined
-    return open
   }
 }

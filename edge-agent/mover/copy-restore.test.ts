@@ -33,7 +33,7 @@ describe('a restore', () => {
       extents: (range, options) => point.extents(range, options),
       read: async (offsetBytes, into, options) => {
         await point.read(offsetBytes, into, options)
-        if (offsetBytes >= 5 * MIB) setImmediate(laterFound.resolve)
+        if (offsetBytes >= 2 * MIB) setImmediate(laterFound.resolve)
         if (offsetBytes === MIB) await laterFound.promise
       },
       [Symbol.asyncDispose]: async () => undefined,

@@ -1,27 +1,37 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { CallOptions } from '../block/block-source.ts'
-import { countingSource } from '../block/layers/counting-source.ts'
 import { ChunkHash } from './chunk-hash.ts'
-import { CopyCounters } from './copy-counters.ts'
-import { type CopyRun, countPlannedBytes, planRuns, runBytesMax } from './copy-plan.ts'
-import type { CopyOptions, CopyProgress, RestoreCopyTask } from './mover.ts'
-import {
-  chunkCorrupt,
-  chunksOfRun,
-  plannedBytesOf,
-  readRanges,
-  splitByContent,
-  type WritePiece,
-  writePieces,
-} from './run-content.ts'
-import { workOnRuns } from './run-loops.ts'
+import { type CopyEnvironment, loneCopyEnvironment } from './copy-environment.ts'
+import type { DataRun } from './copy-plan.ts'
+import { type CopyOptions, type CopyProgress, noCheckpoint, type RestoreCopyTask } from './mover.ts'
+import { chunkCorrupt, chunksOfRun, readRanges, splitByContent, type WritePiece, writePieces } from './run-content.ts'
+import { type CopyShape, runCopy } from './run-copy.ts'
+import type { RunBuffer } from './slabs/run-buffer.ts'
 
-/** Mover.copyRestore on this thread, over whatever source and sink are. */
-export async function copyRestore(task: RestoreCopyTask, { signal, onProgress }: CopyOptions): Promise<CopyProgress> {
-  signal.throwIfAborted()
+/** Mover.copyRestore on this thread, over whatever source and sink are; it does not go back by itself. */
+export async function copyRestore(
+  task: RestoreCopyTask,
+  options: CopyOptions,
+  environment: CopyEnvironment = loneCopyEnvironment(),
+): Promise<CopyProgress> {
   expectSameSizes(task)
-  const counters = new CopyCounters()
-  return await counters.report(onProgress, async () => await copyAll(task, counters, { signal }))
+  const { chunkIds, resumeFrom = noCheckpoint, checkpointEveryBytes } = task
+  const { sizeBytes, chunkSizeBytes } = chunkIds
+  const hash = new ChunkHash(task.idKey)
+  const shape: CopyShape = {
+    task,
+    dirtyOnly: false,
+    plan: { sizeBytes, chunkSizeBytes, wasZero: (index: number) => chunkIds.isZero(index) },
+    sink: task.sink,
+    resume: { from: resumeFrom, everyBytes: checkpointEveryBytes },
+    work: ({ source, sink }, counters) => ({
+      data: async (run, buffer, call) => {
+        await readRanges(source, run, buffer, call)
+        expectIds(task, hash, run, buffer)
+        if (sink !== undefined) await writePieces(sink, dataOf(run, buffer), { run, buffer, counters, ...call })
+      },
+    }),
+  }
+  return await runCopy(shape, options, environment)
 }
 
 function expectSameSizes({ source, sink, chunkIds }: RestoreCopyTask): void {
@@ -36,34 +46,17 @@ function expectSameSizes({ source, sink, chunkIds }: RestoreCopyTask): void {
   }
 }
 
-async function copyAll(task: RestoreCopyTask, counters: CopyCounters, { signal }: CallOptions): Promise<void> {
-  const { chunkIds, sink } = task
-  const source = countingSource(task.source, (bytes) => counters.add('readBytes', bytes))
-  const hash = new ChunkHash(task.idKey)
-  const plan = { chunkIds, dirtyOnly: false }
-  counters.add('plannedBytes', await countPlannedBytes(source, plan, { signal }))
-  const runs = planRuns(source, plan, { signal })
-  await workOnRuns(runs, { runBytes: runBytesMax(chunkIds), signal }, async (run, slab, call) => {
-    await readRanges(source, run, slab, call)
-    expectIds(task, hash, run, slab)
-    if (sink !== undefined) await writePieces(sink, dataOf(run, slab), { run, slab, counters, ...call })
-    counters.add('doneBytes', plannedBytesOf(run))
-  })
-  await sink?.flush({ signal })
-}
-
-function expectIds({ chunkIds }: RestoreCopyTask, hash: ChunkHash, run: CopyRun, slab: Uint8Array): void {
+function expectIds({ chunkIds }: RestoreCopyTask, hash: ChunkHash, run: DataRun, buffer: RunBuffer): void {
   for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
-    const start = offsetBytes - run.offsetBytes
-    const id = hash.idOf(slab.subarray(start, start + lengthBytes))
+    const id = hash.idOf(...buffer.parts(offsetBytes - run.offsetBytes, lengthBytes))
     if (Buffer.compare(id, chunkIds.at(index)) === 0) continue
     throw chunkCorrupt('the restore point is damaged', offsetBytes, lengthBytes)
   }
 }
 
 /** The sink reads as zeros already. */
-function* dataOf(run: CopyRun, slab: Uint8Array): Generator<WritePiece> {
+function* dataOf(run: DataRun, buffer: RunBuffer): Generator<WritePiece> {
   for (const range of run.ranges) {
-    for (const piece of splitByContent(range, run, slab)) if (!piece.zero) yield piece
+    for (const piece of splitByContent(range, run, buffer)) if (!piece.zero) yield piece
   }
 }

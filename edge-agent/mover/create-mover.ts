@@ -1,61 +1,77 @@
+import { availableParallelism } from 'node:os'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
 import { copyBackup } from './copy-backup.ts'
+import { copyDisk } from './copy-disk.ts'
+import { type CopyEnvironment, createThreadEnvironment } from './copy-environment.ts'
 import { copyRestore } from './copy-restore.ts'
-import { MoverPool } from './mover-pool.ts'
-import type { DiskRole, MoverTask } from './mover-task.ts'
-import { WorkerFailure } from './mover-thread.ts'
-import type { BackupCopyTask, CopyOptions, CopyProgress, Mover, RestoreCopyTask } from './mover.ts'
+import { type CopyCheckpoint, type CopyOptions, type CopyProgress, type Mover, noCheckpoint } from './mover.ts'
+import { areWritesLost, isThreadEnded, withRewinds } from './rewind.ts'
+import { SLAB_BYTES } from './slabs/run-buffer.ts'
+import { toBackupTask, toDiskTask, toRestoreTask } from './threads/endpoint-task.ts'
+import { MoverPool } from './threads/mover-pool.ts'
+import type { DiskRole, MoverTask } from './threads/mover-task.ts'
+import { WorkerFailure } from './threads/mover-thread.ts'
+
+const THREADS_MAX = 8
+const MEMORY_BYTES = 1024 * 1024 * 1024
+/** What copies on the mover's own thread may use of the budget. */
+const OWN_SHARE = 1 / 16
+const OWN_BYTES_MIN = 4 * 1024 * 1024
 
 export interface MoverOptions {
-  /** Worker threads at most; more copies than that wait their turn. */
-  readonly workersMax: number
+  /** Worker threads. Default: as many as the machine has processors, at most 8. */
+  readonly threadsMax?: number
+  /** Buffers of all copies together, in all threads. Default 1 GiB. At least 8 MiB, and 4 MiB a thread. */
+  readonly memoryBytes?: number
+  /** For tests: what the threads run. */
+  readonly workerUrl?: URL
 }
 
-/** The mover of this process. Copies that cannot run in a thread do not count against `workersMax`. */
-export function createMover({ workersMax }: MoverOptions): Mover {
-  const pool = new MoverPool(workersMax)
+/** The mover of this process. Copies of disks without an address run on the thread that asked. */
+export function createMover(options: MoverOptions = {}): Mover {
+  const { threadsMax = Math.min(THREADS_MAX, availableParallelism()), memoryBytes = MEMORY_BYTES, workerUrl } = options
+  const ownBytes = wholeSlabs(Math.max(OWN_BYTES_MIN, memoryBytes * OWN_SHARE))
+  const memoryBytesPerThread = wholeSlabs((memoryBytes - ownBytes) / threadsMax)
+  const pool = new MoverPool({ threadsMax, memoryBytesPerThread, ...(workerUrl === undefined ? {} : { workerUrl }) })
+  const environment = createThreadEnvironment(new SharedArrayBuffer(ownBytes))
+  const here = async <T>(copy: (own: CopyEnvironment) => Promise<T>): Promise<T> => {
+    using held = new DisposableStack()
+    return await copy({ ...environment, held })
+  }
   return {
-    copyBackup: async (task, options) => {
-      const threadTask = toBackupTask(task)
-      if (threadTask === undefined) return await copyBackup(task, options)
-      return await copyInThread(pool, threadTask, task, options)
+    copyBackup: async (task, call) => {
+      const inThread = toBackupTask(task)
+      if (inThread !== undefined) return await copyInThread(pool, inThread, task, call)
+      return await here(async (own) => await copyBackup(task, call, own))
     },
-    copyRestore: async (task, options) => {
-      const threadTask = toRestoreTask(task)
-      if (threadTask === undefined) return await copyRestore(task, options)
-      return await copyInThread(pool, threadTask, task, options)
+    copyRestore: async (task, call) => {
+      return await resumable(task, toRestoreTask(task), call, async (resumeFrom, inThread, again) => {
+        if (inThread !== undefined) return await copyInThread(pool, inThread, task, again)
+        return await here(async (own) => await copyRestore({ ...task, resumeFrom }, again, own))
+      })
+    },
+    copyDisk: async (task, call) => {
+      return await resumable(task, toDiskTask(task), call, async (resumeFrom, inThread, again) => {
+        if (inThread !== undefined) return await copyInThread(pool, inThread, task, again)
+        return await here(async (own) => await copyDisk({ ...task, resumeFrom }, again, own))
+      })
     },
     [Symbol.asyncDispose]: async () => await pool[Symbol.asyncDispose](),
   }
 }
 
-function toBackupTask(task: BackupCopyTask): MoverTask | undefined {
-  const { mode, source, sink, base, readRateMaxBytesPerSecond } = task
-  if (source.endpoint === undefined || sink.endpoint === undefined) return undefined
-  if (base !== undefined && base.endpoint === undefined) return undefined
-  return {
-    kind: 'backup',
-    mode,
-    source: source.endpoint,
-    sink: sink.endpoint,
-    ...(base?.endpoint === undefined ? {} : { base: base.endpoint }),
-    ...(readRateMaxBytesPerSecond === undefined ? {} : { readRateMaxBytesPerSecond }),
-    ...idFields(task),
-  }
-}
-
-function toRestoreTask(task: RestoreCopyTask): MoverTask | undefined {
-  const { source, sink } = task
-  if (source.endpoint === undefined) return undefined
-  if (sink === undefined) return { kind: 'restore', source: source.endpoint, ...idFields(task) }
-  if (sink.endpoint === undefined) return undefined
-  return { kind: 'restore', source: source.endpoint, sink: sink.endpoint, ...idFields(task) }
-}
-
-function idFields({ chunkIds, idKey }: RestoreCopyTask) {
-  const { sizeBytes, chunkSizeBytes, bytes } = chunkIds
-  return { sizeBytes, chunkSizeBytes, chunkIds: bytes.buffer, idKey: Uint8Array.from(idKey) }
+/** A copy that goes on after its thread ended. Lost writes are the thread's own affair: it opens its disks again. */
+async function resumable<T extends MoverTask>(
+  { resumeFrom: from = noCheckpoint }: { readonly resumeFrom?: CopyCheckpoint },
+  inThread: T | undefined,
+  options: CopyOptions,
+  attempt: (from: CopyCheckpoint, inThread: T | undefined, options: CopyOptions) => Promise<CopyProgress>,
+): Promise<CopyProgress> {
+  const maySurvive = inThread === undefined ? areWritesLost : isThreadEnded
+  return await withRewinds({ ...options, from, maySurvive }, async (resumeFrom, again) => {
+    return await attempt(resumeFrom, inThread === undefined ? undefined : { ...inThread, resumeFrom }, again)
+  })
 }
 
 type Disks = { readonly [Role in DiskRole]?: BlockSource | BlockSink }
@@ -73,4 +89,8 @@ async function copyInThread(
     const disk = error.role === undefined ? undefined : disks[error.role]
     throw disk?.translateError?.(error.failure) ?? error.failure
   }
+}
+
+function wholeSlabs(bytes: number): number {
+  return Math.max(1, Math.floor(bytes / SLAB_BYTES)) * SLAB_BYTES
 }

@@ -129,7 +129,7 @@ describe('mover threads over QEMU', () => {
         fc.array(fc.array(anyChange, { minLength: 1, maxLength: 8 }), { minLength: 6, maxLength: 6 }),
         async (rounds) => {
           await using tmp = await makeTestDir()
-          await using mover = createMover({ workersMax: 1 })
+          await using mover = createMover({ threadsMax: 1 })
           const chain = new Chain(tmp.dir, mover)
           await chain.create()
           for (const changes of rounds) {
@@ -146,7 +146,7 @@ describe('mover threads over QEMU', () => {
 
   test('an incremental of 1 % of the disk reads 1 % of it', async () => {
     await using tmp = await makeTestDir()
-    await using mover = createMover({ workersMax: 1 })
+    await using mover = createMover({ threadsMax: 1 })
     const chain = new Chain(tmp.dir, mover)
     await chain.create()
     await chain.change([{ kind: 'write', offsetBytes: 0, lengthBytes: DISK_BYTES, fill: 7 }])
@@ -172,7 +172,7 @@ function translateError(error: unknown): unknown {
 
 describe('mover threads', () => {
   test('more copies than threads take their turn, and report progress up to the end', async () => {
-    await using mover = createMover({ workersMax: 2 })
+    await using mover = createMover({ threadsMax: 2 })
     await using server = await startRandomDisk(8 * MIB)
     await using source = await openNbdSource(server.endpoint, call)
     const copies = Array.from({ length: 6 }, async () => {
@@ -190,7 +190,7 @@ describe('mover threads', () => {
   })
 
   test('a cancelled copy rejects with the reason, and its thread takes the next', async () => {
-    await using mover = createMover({ workersMax: 1 })
+    await using mover = createMover({ threadsMax: 1 })
     await using slow = await startNbdkit(['--filter=delay', 'random', String(64 * MIB), 'rdelay=1000ms'])
     await using source = await openNbdSource(slow.endpoint, call)
     const control = new AbortController()
@@ -207,7 +207,7 @@ describe('mover threads', () => {
   })
 
   test('errors come back with code, offset and the words of the disk’s owner', async () => {
-    await using mover = createMover({ workersMax: 1 })
+    await using mover = createMover({ threadsMax: 1 })
     const faults = ['error-pread=EIO', 'error-pread-rate=100%']
     await using broken = await startNbdkit(['--filter=error', 'memory', String(MIB), ...faults])
     await using full = await startNbdkit([
@@ -231,7 +231,7 @@ describe('mover threads', () => {
   })
 
   test('a server killed in the middle of a copy fails it as disconnected, whichever side it is', async () => {
-    await using mover = createMover({ workersMax: 1 })
+    await using mover = createMover({ threadsMax: 1 })
     for (const victim of ['source', 'sink'] as const) {
       await using slow = await startNbdkit(['--filter=delay', 'random', String(64 * MIB), 'rdelay=100ms'])
       await using target = await startNbdkit(['memory', String(64 * MIB)])
@@ -247,21 +247,21 @@ describe('mover threads', () => {
     }
   })
 
-  test('a thread that dies fails its own copy only', async () => {
-    await using mover = createMover({ workersMax: 1 })
+  test('a task that no thread can do fails alone', async () => {
+    await using mover = createMover({ threadsMax: 1 })
     await using server = await startNbdkit(['memory', String(MIB)])
     await using source = await openNbdSource(server.endpoint, call)
     const chunkIds = new ChunkIds(MIB, CHUNK_BYTES)
     const address = { transport: 'unix', path: '/'.repeat(200) } as const
-    const refusedByThread = { ...source, endpoint: { ...server.endpoint, address } }
-    const dying = mover.copyRestore({ source: refusedByThread, chunkIds, idKey }, call)
+    const wrong = { ...source, endpoint: { ...server.endpoint, address } }
+    const refused = mover.copyRestore({ source: wrong, chunkIds, idKey }, call)
     const next = mover.copyRestore({ source, chunkIds, idKey }, call)
-    await expect(dying).rejects.toMatchObject({ code: 'internal.unexpected' })
+    await expect(refused).rejects.toMatchObject({ code: 'input.invalid' })
     await expect(next).resolves.toMatchObject({ plannedBytes: 0 })
   })
 
   test('a disk that is gone, a corrupt chunk, a mover that is closed', async () => {
-    const mover = createMover({ workersMax: 1 })
+    const mover = createMover({ threadsMax: 1 })
     await using server = await startRandomDisk(MIB)
     await using source = await openNbdSource(server.endpoint, call)
     const chunkIds = new ChunkIds(MIB, CHUNK_BYTES)

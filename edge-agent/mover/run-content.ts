@@ -4,41 +4,61 @@ import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
 import { isAllZeros } from './chunk-hash.ts'
 import type { CopyCounters } from './copy-counters.ts'
-import type { CopyRun, PlannedRange } from './copy-plan.ts'
+import type { DataRun, PlannedRange } from './copy-plan.ts'
+import type { RunBuffer } from './slabs/run-buffer.ts'
 
 /** Zeros inside data are told apart in pieces of this size: a QCOW2 cluster, and the grain of dirty bitmaps. */
 const PIECE_BYTES = 64 * 1024
 
-/** Brings the planned ranges of a run into its slab: from the source, or as zeros where they are known. */
+/** Reads a range into the run's buffer, where it belongs there. */
+export async function readInto(
+  source: BlockSource,
+  { offsetBytes, lengthBytes }: Extent,
+  { run, buffer, signal }: CallOptions & { readonly run: Extent; readonly buffer: RunBuffer },
+): Promise<void> {
+  const reads: Promise<void>[] = []
+  let at = offsetBytes
+  for (const part of buffer.parts(offsetBytes - run.offsetBytes, lengthBytes)) {
+    reads.push(source.read(at, part, { signal }))
+    at += part.length
+  }
+  await settleAll(reads)
+}
+
+/** Brings the planned ranges of a run into its buffer: from the source, or as zeros where they are known. */
 export async function readRanges(
   source: BlockSource,
-  run: CopyRun,
-  slab: Uint8Array,
-  options: CallOptions,
+  run: DataRun,
+  buffer: RunBuffer,
+  { signal }: CallOptions,
 ): Promise<void> {
   const reads: Promise<void>[] = []
   for (const range of run.ranges) {
-    const start = range.offsetBytes - run.offsetBytes
-    const part = slab.subarray(start, start + range.lengthBytes)
-    if (range.zero) part.fill(0)
-    else reads.push(source.read(range.offsetBytes, part, options))
+    if (range.zero) fillZeros(buffer, range, run)
+    else reads.push(readInto(source, range, { run, buffer, signal }))
   }
   await settleAll(reads)
+}
+
+/** Makes a range of the run's buffer zeros. */
+export function fillZeros(buffer: RunBuffer, { offsetBytes, lengthBytes }: Extent, run: Extent): void {
+  for (const part of buffer.parts(offsetBytes - run.offsetBytes, lengthBytes)) part.fill(0)
 }
 
 /** A range of a run to be written, as data or as zeros. */
 export type WritePiece = PlannedRange
 
-/** What of a range, whose content is in the slab, is data and what is zeros; neighbours of a kind are one piece. */
-export function* splitByContent(range: PlannedRange, run: Extent, slab: Uint8Array): Generator<WritePiece> {
+/** What of a range, whose content is in the buffer, is data and what is zeros; neighbours of a kind are not joined. */
+export function* splitByContent(range: PlannedRange, run: Extent, buffer: RunBuffer): Generator<WritePiece> {
   if (range.zero) {
     yield range
     return
   }
   for (let at = range.offsetBytes; at < endOf(range);) {
     const stopBytes = Math.min(endOf(range), (Math.floor(at / PIECE_BYTES) + 1) * PIECE_BYTES)
-    const zero = isAllZeros(slab.subarray(at - run.offsetBytes, stopBytes - run.offsetBytes))
-    yield { offsetBytes: at, lengthBytes: stopBytes - at, zero }
+    const lengthBytes = stopBytes - at
+    const zero = buffer.parts(at - run.offsetBytes, lengthBytes).every((part) => isAllZeros(part))
+    yield { offsetBytes: at, lengthBytes, zero }
     at = stopBytes
   }
 }
@@ -47,16 +67,20 @@ export function* splitByContent(range: PlannedRange, run: Extent, slab: Uint8Arr
 export async function writePieces(
   sink: BlockSink,
   pieces: Iterable<WritePiece>,
-  { run, slab, counters, signal }: CallOptions & { run: CopyRun; slab: Uint8Array; counters: CopyCounters },
+  { run, buffer, counters, signal }: CallOptions & { run: DataRun; buffer: RunBuffer; counters: CopyCounters },
 ): Promise<void> {
   const writes: Promise<void>[] = []
   for (const { offsetBytes, lengthBytes, zero } of joinTouching(pieces)) {
     counters.add(zero ? 'zeroedBytes' : 'writtenBytes', lengthBytes)
-    const start = offsetBytes - run.offsetBytes
-    const bytes = slab.subarray(start, start + lengthBytes)
-    writes.push(
-      zero ? sink.writeZeroes(offsetBytes, lengthBytes, { signal }) : sink.write(offsetBytes, bytes, { signal }),
-    )
+    if (zero) {
+      writes.push(sink.writeZeroes(offsetBytes, lengthBytes, { signal }))
+      continue
+    }
+    let at = offsetBytes
+    for (const part of buffer.parts(offsetBytes - run.offsetBytes, lengthBytes)) {
+      writes.push(sink.write(at, part, { signal }))
+      at += part.length
+    }
   }
   await settleAll(writes)
 }
@@ -74,12 +98,7 @@ function* joinTouching(pieces: Iterable<WritePiece>): Generator<WritePiece> {
   if (open !== undefined) yield open
 }
 
-/** Bytes of the run's plan, as `doneBytes` counts them. */
-export function plannedBytesOf(run: CopyRun): number {
-  return run.ranges.reduce((sum, { zero, lengthBytes }) => (zero ? sum : sum + lengthBytes), 0)
-}
-
-/** The chunks of a run, with where they lie in its slab. */
+/** The chunks of a run. */
 export function* chunksOfRun(run: Extent, chunkSizeBytes: number): Generator<Extent & { readonly index: number }> {
   for (let at = run.offsetBytes; at < endOf(run); at += chunkSizeBytes) {
     const lengthBytes = Math.min(chunkSizeBytes, endOf(run) - at)
@@ -95,6 +114,10 @@ export function chunkCorrupt(what: string, offsetBytes: number, lengthBytes: num
 
 /** Waits for all, so that no buffer is in use any more, then rejects with the first failure if there is one. */
 export async function settleAll(works: readonly Promise<void>[]): Promise<void> {
+  if (works.length === 1) {
+    await works[0]
+    return
+  }
   const ends = await Promise.allSettled(works)
   for (const end of ends) if (end.status === 'rejected') throw end.reason
 }

@@ -199,6 +199,17 @@ export const errorCodes = {
     advice: 'Write again what came after the last flush: the NBD server was lost, and it may have forgotten it.',
   },
 
+  'mover.overloaded': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice: 'Too many disks are copied at once; let some of the jobs end first.',
+  },
+  'mover.thread_ended': {
+    retry: 'backoff',
+    httpStatus: 500,
+    advice: 'Run the job again; if it comes back, send the log with this time to support.',
+  },
+
   'qemu.start_failed': {
     retry: 'after-fix',
     httpStatus: 500,

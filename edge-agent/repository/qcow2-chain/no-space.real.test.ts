@@ -58,7 +58,7 @@ test('a storage that fills up under a mover’s worker thread is repository.no_s
   await using storage = await mountSmallStorage(16 * MIB)
   await using place = await makeTemporaryRepository(call(), { dir: join(storage.path, 'repository') })
   const repository = await place.open()
-  await using mover = createMover({ workersMax: 1 })
+  await using mover = createMover({ threadsMax: 1 })
   const imageDir = await mkdtemp(join(tmpdir(), 'sd-image-'))
   onTestFinished(async () => await rm(imageDir, { recursive: true, force: true }))
   const image = await makeChangingImage(imageDir, 24 * MIB, call())

@@ -1,13 +1,15 @@
-import type { BlockSink } from '../block/block-sink.ts'
-import type { BlockSource } from '../block/block-source.ts'
+import type { BlockSink } from '../../block/block-sink.ts'
+import type { BlockSource } from '../../block/block-source.ts'
 import type { DiskRole } from './mover-task.ts'
 
 /** Remembers which disk of a copy an error came from. */
 export class ErrorRoles {
   readonly #roles = new WeakMap<object, DiskRole>()
 
+  /** Of the error itself, or of what caused it. */
   of(error: unknown): DiskRole | undefined {
-    return typeof error === 'object' && error !== null ? this.#roles.get(error) : undefined
+    if (typeof error !== 'object' || error === null) return undefined
+    return this.#roles.get(error) ?? (error instanceof Error ? this.of(error.cause) : undefined)
   }
 
   /** Runs a call to that disk; what it rejects with is remembered, the first time. */

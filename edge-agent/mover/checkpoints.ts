@@ -1,0 +1,107 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { BlockSink } from '../block/block-sink.ts'
+import type { CallOptions } from '../block/block-source.ts'
+import { type CopyRun, plannedBytesOf } from './copy-plan.ts'
+import type { CopyCheckpoint } from './mover.ts'
+
+export interface CheckpointOptions {
+  readonly from: CopyCheckpoint
+  /** A checkpoint is due when so many bytes were settled since the last one. */
+  readonly everyBytes: number
+  /** Absent: nothing is written. */
+  readonly sink?: BlockSink
+  /** Told of each new checkpoint. */
+  readonly onCheckpoint: (checkpoint: CopyCheckpoint) => void
+}
+
+/** How far a copy has durably come. Runs begin in disk order and are settled in any. */
+export class Checkpoints {
+  readonly #options: CheckpointOptions
+  /** Begun, in disk order, and whether they are settled. The first one never is. */
+  readonly #begun = new Map<CopyRun, boolean>()
+  /** All below is settled. */
+  #reached: CopyCheckpoint
+  #last: CopyCheckpoint
+  #settledBytes = 0
+  #isFlushing = false
+  #isSpoilt = false
+
+  constructor(options: CheckpointOptions) {
+    this.#options = options
+    this.#reached = options.from
+    this.#last = options.from
+  }
+
+  /**
+   * The sink that the copy writes to. A write that fails may have taken earlier ones with it: after one no flush makes a
+   * checkpoint any more. The caller disposes `sink`, not the result.
+   */
+  guard(sink: BlockSink): BlockSink {
+    const note = async (work: () => Promise<void>): Promise<void> => {
+      try {
+        await work()
+      } catch (error) {
+        this.#isSpoilt = true
+        throw error
+      }
+    }
+    return {
+      sizeBytes: sink.sizeBytes,
+      write: async (offsetBytes, bytes, call) => await note(async () => await sink.write(offsetBytes, bytes, call)),
+      writeZeroes: async (offsetBytes, lengthBytes, call) => {
+        await note(async () => await sink.writeZeroes(offsetBytes, lengthBytes, call))
+      },
+      flush: async (call) => await note(async () => await sink.flush(call)),
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  }
+
+  begin(run: CopyRun): void {
+    this.#begun.set(run, false)
+  }
+
+  settle(run: CopyRun): void {
+    this.#begun.set(run, true)
+    this.#settledBytes += run.lengthBytes
+    for (const [first, isSettled] of this.#begun) {
+      if (!isSettled) return
+      this.#begun.delete(first)
+      this.#reached = {
+        offsetBytes: first.offsetBytes + first.lengthBytes,
+        doneBytes: this.#reached.doneBytes + plannedBytesOf(first),
+        doneExtents: this.#reached.doneExtents + (first.kind === 'data' ? first.extentsBegun : 0),
+      }
+    }
+  }
+
+  /** Whether `take` should be called now. */
+  get isDue(): boolean {
+    return !this.#isFlushing && this.#settledBytes >= this.#options.everyBytes && this.#reached !== this.#last
+  }
+
+  /** Flushes and tells of the new checkpoint, if there is one. Copying may go on meanwhile. Rejects as the flush does. */
+  async take(call: CallOptions): Promise<void> {
+    const reached = this.#reached
+    if (this.#isFlushing || reached === this.#last) return
+    this.#isFlushing = true
+    this.#settledBytes = 0
+    try {
+      await this.#options.sink?.flush(call)
+    } finally {
+      this.#isFlushing = false
+    }
+    // What the disk had rejected before it was asked to flush is known by now: what was lost with it is not in the flush.
+    await nextTurn()
+    if (!this.#isSpoilt) this.#tell(reached)
+  }
+
+  /** Everything is done and flushed. */
+  end(sizeBytes: number): void {
+    this.#tell({ ...this.#reached, offsetBytes: sizeBytes })
+  }
+
+  #tell(checkpoint: CopyCheckpoint): void {
+    this.#last = checkpoint
+    this.#options.onCheckpoint(checkpoint)
+  }
+}

@@ -1,0 +1,135 @@
+import type { BlockSink } from '../block/block-sink.ts'
+import type { BlockSource, CallOptions } from '../block/block-source.ts'
+import { countingSource } from '../block/layers/counting-source.ts'
+import { retryingSource } from '../block/layers/retrying-source.ts'
+import { Checkpoints } from './checkpoints.ts'
+import { CopyCounters } from './copy-counters.ts'
+import { type CopyEnvironment, newOwner } from './copy-environment.ts'
+import { type CopyRun, type PlanOptions, plannedBytesOf, planRuns, runBytesMax } from './copy-plan.ts'
+import { ExtentWalk } from './extent-walk.ts'
+import { type AnyCopyTask, type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from './mover.ts'
+import { PauseSwitch } from './pause-switch.ts'
+import { RunPump, type RunWork } from './run-pump.ts'
+import { slabsFor } from './slabs/run-buffer.ts'
+import { SlabWindow } from './slabs/slab-window.ts'
+
+const BUFFER_BYTES_MAX = 16 * 1024 * 1024
+const CHECKPOINT_EVERY_BYTES = 1024 * 1024 * 1024
+
+export interface CopyDisks {
+  readonly source: BlockSource
+  readonly sink: BlockSink | undefined
+}
+
+/** What the three kinds of copies have in common. */
+export interface CopyShape {
+  readonly task: AnyCopyTask & { readonly source: BlockSource }
+  readonly dirtyOnly: boolean
+  readonly plan: Omit<PlanOptions, 'zeroRuns'>
+  /** Absent: nothing is written. */
+  readonly sink: BlockSink | undefined
+  /** Absent: the copy has no checkpoints. */
+  readonly resume: { readonly from: CopyCheckpoint; readonly everyBytes: number | undefined } | undefined
+  /** @param disks the same ones: what is read is counted and tried again, and it is seen when a write fails */
+  readonly work: (disks: CopyDisks, counters: CopyCounters) => RunWork
+}
+
+/** Plans and pumps one copy to its end, flushed. */
+export async function runCopy(
+  shape: CopyShape,
+  { signal, onProgress, pause = new PauseSwitch() }: CopyOptions,
+  environment: CopyEnvironment,
+): Promise<CopyProgress> {
+  signal.throwIfAborted()
+  const { task } = shape
+  const { slabs, held, nowMs } = environment
+  const counters = new CopyCounters(nowMs, shape.resume?.from ?? noCheckpoint)
+  const slabsPerRun = slabsFor(runBytesMax(shape.plan.chunkSizeBytes))
+  const share = held.use(slabs.join(task.owner ?? newOwner(), { slabsPerRun }))
+  const windowMax = Math.max(1, Math.floor(slabsFor(task.bufferBytesMax ?? BUFFER_BYTES_MAX) / slabsPerRun))
+  const checkpoints = checkpointsOf(shape, counters)
+  const sink = shape.sink === undefined ? undefined : (checkpoints?.guard(shape.sink) ?? shape.sink)
+  let walk: ExtentWalk | undefined
+  const plan = (call: CallOptions): AsyncGenerator<CopyRun, void, undefined> => {
+    walk = walkOf(shape, pause, counters, call)
+    return runsOf(walk, { ...shape.plan, zeroRuns: work.zero !== undefined })
+  }
+  const work = counted(shape.work({ source: layered(task, counters, environment), sink }, counters), counters)
+  const pump = new RunPump(
+    {
+      share,
+      window: new SlabWindow(windowMax),
+      throttles: task.throttles ?? [],
+      pause,
+      nowMs,
+      onState: (state) => counters.set({ state }),
+      untilPlanQuiet: async () => await walk?.untilQuiet(),
+      ...(checkpoints === undefined ? {} : { checkpoints }),
+    },
+    work,
+  )
+  return await counters.report(onProgress, async () => {
+    await pump.run(plan, { signal })
+    await sink?.flush({ signal })
+    checkpoints?.end(shape.plan.sizeBytes)
+  })
+}
+
+/** The source as the copy reads it: failed reads tried again, each counted once. The caller disposes the source, not we. */
+function layered(
+  { source, diskId }: CopyShape['task'],
+  counters: CopyCounters,
+  environment: CopyEnvironment,
+): BlockSource {
+  const { clock, random } = environment
+  const onRetry = (): void => counters.add('retriedReads', 1)
+  const name = diskId === undefined ? 'the source disk' : `disk ${diskId}`
+  const retried = retryingSource(source, { name, clock, random, onRetry })
+  return countingSource(retried, (bytes) => counters.add('readBytes', bytes))
+}
+
+function checkpointsOf({ resume, sink }: CopyShape, counters: CopyCounters): Checkpoints | undefined {
+  if (resume === undefined) return undefined
+  return new Checkpoints({
+    from: resume.from,
+    everyBytes: resume.everyBytes ?? CHECKPOINT_EVERY_BYTES,
+    ...(sink === undefined ? {} : { sink }),
+    onCheckpoint: (checkpoint) => counters.set({ checkpoint }),
+  })
+}
+
+function counted(work: RunWork, counters: CopyCounters): RunWork {
+  return {
+    ...work,
+    data: async (run, buffer, options) => {
+      await work.data(run, buffer, options)
+      counters.add('doneBytes', plannedBytesOf(run))
+      counters.add('doneExtents', run.extentsBegun)
+    },
+  }
+}
+
+function walkOf(
+  { task, dirtyOnly, resume }: CopyShape,
+  pause: PauseSwitch,
+  counters: CopyCounters,
+  { signal }: CallOptions,
+): ExtentWalk {
+  return new ExtentWalk(task.source, {
+    fromBytes: resume?.from.offsetBytes ?? 0,
+    dirtyOnly,
+    onFound: (bytes, extents) => {
+      counters.add('plannedBytes', bytes)
+      counters.add('plannedExtents', extents)
+    },
+    onComplete: () => counters.set({ isPlanComplete: true }),
+    pause,
+    signal,
+  })
+}
+
+/** The walk ends with the runs. */
+async function* runsOf(walk: ExtentWalk, options: PlanOptions): AsyncGenerator<CopyRun, void, undefined> {
+  await using _owned = walk
+  yield* planRuns(walk, options)
+}

@@ -1,0 +1,210 @@
+import { isPlatformError, type PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { CallOptions } from '../block/block-source.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import { type CopyRun, type DataRun, plannedBytesOf, type ZeroRun } from './copy-plan.ts'
+import type { CopyState } from './mover.ts'
+import type { PauseSwitch } from './pause-switch.ts'
+import type { Throttle } from './rate/shared-throttle.ts'
+import type { RunBuffer } from './slabs/run-buffer.ts'
+import type { SlabShare } from './slabs/slab-pool.ts'
+import type { SlabWindow } from './slabs/slab-window.ts'
+
+/** Requests without data that are under way at once. */
+const ZERO_RUNS_MAX = 16
+
+/** What is done with each run. */
+export interface RunWork {
+  /** @param buffer of the run's length or more; its content is whatever was there */
+  readonly data: (run: DataRun, buffer: RunBuffer, options: CallOptions) => Promise<void>
+  /** Absent: the plan has no runs of zeros. */
+  readonly zero?: (run: ZeroRun, options: CallOptions) => Promise<void>
+}
+
+export interface PumpParts {
+  readonly share: SlabShare
+  readonly window: SlabWindow
+  readonly throttles: readonly Throttle[]
+  readonly pause: PauseSwitch
+  readonly nowMs: () => number
+  readonly onState: (state: CopyState) => void
+  /** Resolves when the paused plan asks nothing of the source any more. */
+  readonly untilPlanQuiet: () => Promise<void>
+  readonly checkpoints?: Checkpoints
+}
+
+/**
+ * Works on several runs of one copy at once, each in a buffer of its own, so that reads of one overlap writes of another. Runs
+ * begin in the order of the plan: held up by the pause switch first, then by the throttles, then by the copy's window,
+ * then by its turn at the memory.
+ */
+export class RunPump {
+  readonly #parts: PumpParts
+  readonly #work: RunWork
+  readonly #failures: unknown[] = []
+  readonly #underWay = new Set<Promise<void>>()
+  /** Ends what is under way. */
+  readonly #abandon = new AbortController()
+  /** Ends the waiting for the next run. */
+  readonly #stop = new AbortController()
+  #dataRuns = 0
+  #zeroRuns = 0
+  #settled: PromiseWithResolvers<void> | undefined
+
+  constructor(parts: PumpParts, work: RunWork) {
+    this.#parts = parts
+    this.#work = work
+  }
+
+  /**
+   * Works on all runs of the plan. Settles only when nothing is under way any more. After a corrupt chunk the runs before it are
+   * finished, so that the error names the first one; after any other error everything is aborted. Buffers of runs that
+   * failed stay the share's until it is disposed: by then the connections that may still hold them are closed.
+   * @param plan is given the signal that ends it
+   */
+  async run(plan: (options: CallOptions) => AsyncGenerator<CopyRun, void, undefined>, { signal }: CallOptions) {
+    const work = AbortSignal.any([signal, this.#abandon.signal])
+    const dispatch = AbortSignal.any([work, this.#stop.signal])
+    const runs = plan({ signal: dispatch })
+    try {
+      for (;;) {
+        const next = await this.#next(runs, { signal: dispatch })
+        if (next.done === true) break
+        await this.#dispatch(next.value, { signal: dispatch }, { signal: work })
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    await runs.return()
+    signal.throwIfAborted()
+    if (this.#failures.length > 0) throw worst(this.#failures)
+  }
+
+  /** The next run, when the copy is not paused: the plan may rest as long. */
+  async #next(runs: AsyncGenerator<CopyRun, void, undefined>, wait: CallOptions) {
+    const { pause } = this.#parts
+    const coming = runs.next()
+    // Whoever does not wait for it any more has another error to tell of.
+    coming.catch(() => undefined)
+    for (;;) {
+      await this.#untilRunning(wait)
+      const changed = Promise.withResolvers<'changed'>()
+      using _listening = pause.onChange(() => changed.resolve('changed'))
+      const first = await Promise.race([coming, changed.promise])
+      wait.signal.throwIfAborted()
+      if (first !== 'changed') return first
+    }
+  }
+
+  async #dispatch(run: CopyRun, wait: CallOptions, work: CallOptions): Promise<void> {
+    const { share, throttles, window, checkpoints } = this.#parts
+    if (run.kind === 'zero') {
+      while (this.#zeroRuns >= ZERO_RUNS_MAX) await this.#untilSettled(wait)
+      checkpoints?.begin(run)
+      this.#zeroRuns += 1
+      this.#start(
+        run,
+        async () => {
+          await this.#work.zero?.(run, work)
+          this.#zeroRuns -= 1
+        },
+        work,
+      )
+      return
+    }
+    if (throttles.length > 0) {
+      share.setResting(true)
+      for (const throttle of throttles) await throttle.take(plannedBytesOf(run), wait)
+    }
+    const buffer = await this.#takeBuffer(wait)
+    checkpoints?.begin(run)
+    this.#dataRuns += 1
+    this.#start(
+      run,
+      async () => {
+        await this.#work.data(run, buffer, work)
+        this.#dataRuns -= 1
+        share.giveBack(buffer)
+        window.note(run.lengthBytes, this.#parts.nowMs())
+      },
+      work,
+    )
+  }
+
+  /** A buffer, when the copy is not paused. */
+  async #takeBuffer(wait: CallOptions): Promise<RunBuffer> {
+    const { share, pause, window } = this.#parts
+    for (;;) {
+      await this.#untilRunning(wait)
+      while (this.#dataRuns >= window.size) await this.#untilSettled(wait)
+      const buffer = await share.acquire(wait)
+      if (!pause.isPaused && !wait.signal.aborted) return buffer
+      share.giveBack(buffer)
+    }
+  }
+
+  #start(run: CopyRun, work: () => Promise<void>, options: CallOptions): void {
+    const { checkpoints } = this.#parts
+    this.#track(async () => {
+      await work()
+      checkpoints?.settle(run)
+      if (checkpoints?.isDue === true) this.#track(async () => await checkpoints.take(options))
+    })
+  }
+
+  #track(work: () => Promise<void>): void {
+    const tracked = this.#guard(work).finally(() => {
+      this.#underWay.delete(tracked)
+      this.#settled?.resolve()
+      this.#settled = undefined
+    })
+    this.#underWay.add(tracked)
+  }
+
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failures.push(error)
+    this.#stop.abort(error)
+    if (!isPlatformError(error, 'repository.chunk_corrupt')) this.#abandon.abort(error)
+  }
+
+  async #untilSettled({ signal }: CallOptions): Promise<void> {
+    this.#settled ??= Promise.withResolvers<void>()
+    await this.#settled.promise
+    signal.throwIfAborted()
+  }
+
+  /** While the copy is paused nothing is begun; what had begun is finished and made durable, and no buffer is kept for it. */
+  async #untilRunning(wait: CallOptions): Promise<void> {
+    const { pause, share, checkpoints, onState, untilPlanQuiet } = this.#parts
+    if (!pause.isPaused) return
+    onState('pausing')
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    await untilPlanQuiet()
+    wait.signal.throwIfAborted()
+    await checkpoints?.take(wait)
+    share.setResting(true)
+    if (pause.isPaused) onState('paused')
+    await pause.untilRunning(wait)
+    onState('running')
+  }
+}
+
+/** What happened first, or of several corrupt chunks the one that comes first on the disk. */
+function worst(failures: readonly unknown[]): unknown {
+  const [first] = failures
+  if (!isPlatformError(first, 'repository.chunk_corrupt')) return first
+  const corrupt = failures.filter((error) => isPlatformError(error, 'repository.chunk_corrupt'))
+  return corrupt.reduce((lowest, error) => (offsetOf(error) < offsetOf(lowest) ? error : lowest), first)
+}
+
+function offsetOf(error: PlatformError): number {
+  return Number(error.details['offsetBytes'])
+}
