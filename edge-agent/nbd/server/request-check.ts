@@ -93,12 +93,12 @@ function findFlagFault(
 
 function findPayloadFault(
   command: NbdCommand,
-  { payloadBytes, lengthBytes }: ReceivedRequest,
+  { payloadBytes }: ReceivedRequest,
   { style, blockSizes }: RequestRules,
 ): RequestFault | undefined {
   if (payloadBytes > blockSizes.maximumBytes) return invalid(`a payload of ${payloadBytes} bytes`)
   if (style !== 'extended') return undefined
-  if (command === NBD_CMD_WRITE) return payloadBytes === lengthBytes ? undefined : invalid('a write without payload')
+  if (command === NBD_CMD_WRITE) return payloadBytes > 0 ? undefined : invalid('a write without payload')
   const mayHave = command === NBD_CMD_BLOCK_STATUS
   return payloadBytes > 0 && !mayHave ? invalid(`a ${nameOfCommand(command)} with a payload`) : undefined
 }

@@ -2,7 +2,6 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
 import { createMemoryDisk, type MemoryDisk } from '../../block/memory-disk.ts'
 import {
-  NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
   NBD_CMD_DISC,
   NBD_CMD_FLAG_DF,
@@ -10,7 +9,6 @@ import {
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
   NBD_CMD_FLAG_PAYLOAD_LEN,
-  NBD_CMD_FLAG_REQ_ONE,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_TRIM,
@@ -21,16 +19,12 @@ import {
   NBD_ENOSPC,
   NBD_ENOTSUP,
   NBD_EPERM,
-  NBD_REPLY_TYPE_BLOCK_STATUS,
-  NBD_REPLY_TYPE_BLOCK_STATUS_EXT,
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE,
 } from '../wire/nbd-constants.ts'
-import type { NbdExport, ServedSink } from './nbd-export.ts'
-import type { NbdServerOptions } from './nbd-server.ts'
-import { RawNbdClient } from './raw-nbd-client.ts'
-import { openTemporaryNbdServer } from './temporary-nbd-server.ts'
+import type { ServedSink } from './nbd-export.ts'
+import { openServedClient } from './open-served-client.ts'
 
 const SIZE_BYTES = 1024 * 1024
 const HALF = SIZE_BYTES / 2
@@ -42,27 +36,6 @@ async function makeDisk(): Promise<MemoryDisk> {
   const bytes = Uint8Array.from({ length: HALF }, (_, at) => 1 + (at % 250))
   await disk.write(0, bytes, { signal })
   return disk
-}
-
-type GoOptions = Parameters<RawNbdClient['go']>[1]
-
-async function openClient(one: NbdExport, goOptions: GoOptions = {}, options: Partial<NbdServerOptions> = {}) {
-  const server = await openTemporaryNbdServer([one], options)
-  const connect = async (): Promise<RawNbdClient> => {
-    const client = await RawNbdClient.connect(server.socketPath)
-    await client.go(one.name, goOptions)
-    return client
-  }
-  const client = await connect()
-  return {
-    client,
-    connect,
-    server: server.server,
-    [Symbol.asyncDispose]: async () => {
-      client.socket.destroy()
-      await server[Symbol.asyncDispose]()
-    },
-  }
 }
 
 /** A sink that notes what it is asked, over a disk. */
@@ -88,7 +61,7 @@ function noting(disk: MemoryDisk, others: Partial<ServedSink> = {}) {
 describe('NBD READ', () => {
   test('without structured replies is one piece', async () => {
     const disk = await makeDisk()
-    await using opened = await openClient({ name: 'd', source: disk })
+    await using opened = await openServedClient({ name: 'd', source: disk })
     expect(await opened.client.ask({ command: NBD_CMD_READ, offset: HALF - 1000, length: 2000 })).toMatchObject([
       { errorNumber: 0 },
     ])
@@ -99,7 +72,7 @@ describe('NBD READ', () => {
     'in %s replies tells known zeros and sends the rest',
     async (style) => {
       const disk = await makeDisk()
-      await using opened = await openClient({ name: 'd', source: disk }, { style })
+      await using opened = await openServedClient({ name: 'd', source: disk }, { style })
       const [data, hole] = await opened.client.ask({
         command: NBD_CMD_READ,
         offset: HALF - 70_000,
@@ -116,7 +89,7 @@ describe('NBD READ', () => {
 
   test('asked not to fragment comes in one piece, zeros included', async () => {
     const disk = await makeDisk()
-    await using opened = await openClient({ name: 'd', source: disk }, { style: 'structured' })
+    await using opened = await openServedClient({ name: 'd', source: disk }, { style: 'structured' })
     const request = { command: NBD_CMD_READ, flags: NBD_CMD_FLAG_DF, offset: HALF - 70_000, length: 140_000 }
     const chunks = await opened.client.ask(request)
     expect(chunks).toHaveLength(1)
@@ -124,7 +97,7 @@ describe('NBD READ', () => {
   })
 
   test('of nothing is done without data', async () => {
-    await using opened = await openClient({ name: 'd', source: await makeDisk() }, { style: 'structured' })
+    await using opened = await openServedClient({ name: 'd', source: await makeDisk() }, { style: 'structured' })
     expect(await opened.client.ask({ command: NBD_CMD_READ, offset: SIZE_BYTES, length: 0 })).toMatchObject([
       { type: NBD_REPLY_TYPE_NONE, errorNumber: 0 },
     ])
@@ -139,7 +112,7 @@ describe('NBD READ', () => {
         await disk.read(offsetBytes, into, options)
       },
     })
-    await using opened = await openClient({ name: 'd', source }, { style: 'structured' })
+    await using opened = await openServedClient({ name: 'd', source }, { style: 'structured' })
     const [chunk] = await opened.client.ask({ command: NBD_CMD_READ, length: 4096 })
     expect(chunk).toMatchObject({ errorNumber: NBD_EIO, isLast: true })
     expect(chunk?.payload.toString('utf8', 6)).toBe('sector 7 is bad')
@@ -157,7 +130,7 @@ describe('NBD READ', () => {
         await read(offsetBytes, into, options)
       },
     })
-    await using opened = await openClient({ name: 'd', source }, { style: 'structured' })
+    await using opened = await openServedClient({ name: 'd', source }, { style: 'structured' })
     opened.client.request({ command: NBD_CMD_READ, cookie: 1n, offset: 0, length: 512 })
     opened.client.request({ command: NBD_CMD_READ, cookie: 2n, offset: 4096, length: 512 })
     expect((await opened.client.reply()).cookie).toBe(2n)
@@ -171,7 +144,7 @@ describe('NBD writes', () => {
     'in %s style are on the disk when answered, whatever their size',
     async (style) => {
       const disk = createMemoryDisk({ sizeBytes: 8 * SIZE_BYTES })
-      await using opened = await openClient({ name: 'd', source: disk, sink: disk }, { style })
+      await using opened = await openServedClient({ name: 'd', source: disk, sink: disk }, { style })
       for (const [index, lengthBytes] of [1, 4095, 70_000, 1024 * 1024, 5_000_000].entries()) {
         const payload = new Uint8Array(lengthBytes).fill(index + 1)
         const replies = await opened.client.ask({ command: NBD_CMD_WRITE, offset: index, payload })
@@ -184,7 +157,7 @@ describe('NBD writes', () => {
   test('with FUA are flushed before they are answered, a flush flushes', async () => {
     const disk = await makeDisk()
     const { calls, sink } = noting(disk)
-    await using opened = await openClient({ name: 'd', source: disk, sink })
+    await using opened = await openServedClient({ name: 'd', source: disk, sink })
     const payload = new Uint8Array(512)
     await opened.client.ask({ command: NBD_CMD_WRITE, payload })
     await opened.client.ask({ command: NBD_CMD_WRITE, payload, flags: NBD_CMD_FLAG_FUA })
@@ -196,7 +169,7 @@ describe('NBD writes', () => {
   test('a flush on one connection covers what another one wrote', async () => {
     const disk = await makeDisk()
     const { calls, sink } = noting(disk)
-    await using opened = await openClient({ name: 'd', source: disk, sink })
+    await using opened = await openServedClient({ name: 'd', source: disk, sink })
     await using other = await opened.connect()
     await opened.client.ask({ command: NBD_CMD_WRITE, payload: new Uint8Array(512) })
     await other.ask({ command: NBD_CMD_FLUSH })
@@ -206,7 +179,7 @@ describe('NBD writes', () => {
   test('zeros without a hole are written, others may be a hole', async () => {
     const disk = await makeDisk()
     const { calls, sink } = noting(disk)
-    await using opened = await openClient({ name: 'd', source: disk, sink })
+    await using opened = await openServedClient({ name: 'd', source: disk, sink })
     await opened.client.ask({ command: NBD_CMD_WRITE_ZEROES, offset: 10, length: 100, flags: NBD_CMD_FLAG_NO_HOLE })
     await opened.client.ask({ command: NBD_CMD_WRITE_ZEROES, offset: 200, length: 100 })
     expect(calls).toEqual(['write 10+100', 'zero 200+100'])
@@ -217,14 +190,14 @@ describe('NBD writes', () => {
     const disk = await makeDisk()
     const before = disk.bytes.slice()
     const asked = { command: NBD_CMD_WRITE_ZEROES, length: 4096, flags: NBD_CMD_FLAG_FAST_ZERO }
-    await using slow = await openClient({ name: 'd', source: disk, sink: disk })
+    await using slow = await openServedClient({ name: 'd', source: disk, sink: disk })
     expect(await slow.client.ask(asked)).toMatchObject([{ errorNumber: NBD_ENOTSUP }])
     const zeroFast = async (offsetBytes: number, lengthBytes: number) => {
       if (lengthBytes > 4096) return false
       await disk.writeZeroes(offsetBytes, lengthBytes, { signal })
       return true
     }
-    await using quick = await openClient({ name: 'd', source: disk, sink: noting(disk, { zeroFast }).sink })
+    await using quick = await openServedClient({ name: 'd', source: disk, sink: noting(disk, { zeroFast }).sink })
     expect(await quick.client.ask({ ...asked, length: 8192 })).toMatchObject([{ errorNumber: NBD_ENOTSUP }])
     const noHole = { ...asked, flags: asked.flags | NBD_CMD_FLAG_NO_HOLE }
     expect(await quick.client.ask(noHole)).toMatchObject([{ errorNumber: NBD_ENOTSUP }])
@@ -237,12 +210,12 @@ describe('NBD writes', () => {
     const disk = await makeDisk()
     const trims: number[] = []
     const trim = async (offsetBytes: number) => void trims.push(offsetBytes)
-    await using able = await openClient({ name: 'd', source: disk, sink: noting(disk, { trim }).sink })
+    await using able = await openServedClient({ name: 'd', source: disk, sink: noting(disk, { trim }).sink })
     expect(await able.client.ask({ command: NBD_CMD_TRIM, offset: 4096, length: 4096 })).toMatchObject([
       { errorNumber: 0 },
     ])
     expect(trims).toEqual([4096])
-    await using unable = await openClient({ name: 'd', source: disk, sink: disk })
+    await using unable = await openServedClient({ name: 'd', source: disk, sink: disk })
     expect(await unable.client.ask({ command: NBD_CMD_TRIM, length: 4096 })).toMatchObject([
       { errorNumber: NBD_EINVAL },
     ])
@@ -256,14 +229,14 @@ describe('NBD writes', () => {
   ] as const)('a sink’s %s is error %i', async (code, errorNumber) => {
     const disk = await makeDisk()
     const write = async () => await Promise.reject(new PlatformError(code, 'no'))
-    await using opened = await openClient({ name: 'd', source: disk, sink: noting(disk, { write }).sink })
+    await using opened = await openServedClient({ name: 'd', source: disk, sink: noting(disk, { write }).sink })
     expect(await opened.client.ask({ command: NBD_CMD_WRITE, payload: new Uint8Array(512) })).toMatchObject([
       { errorNumber },
     ])
   })
 
   test('a read-only export refuses all of them and takes their payload away', async () => {
-    await using opened = await openClient({ name: 'd', source: await makeDisk() }, { style: 'structured' })
+    await using opened = await openServedClient({ name: 'd', source: await makeDisk() }, { style: 'structured' })
     for (const request of [
       { command: NBD_CMD_WRITE, payload: new Uint8Array(100_000).fill(0x25) },
       { command: NBD_CMD_TRIM, length: 512 },
@@ -277,7 +250,7 @@ describe('NBD writes', () => {
 
   test('a good-bye is heeded when what was asked before is done, without an answer of its own', async () => {
     const disk = await makeDisk()
-    await using opened = await openClient({ name: 'd', source: disk, sink: disk })
+    await using opened = await openServedClient({ name: 'd', source: disk, sink: disk })
     opened.client.request({ command: NBD_CMD_WRITE, payload: new Uint8Array(300_000).fill(7) })
     opened.client.request({ command: NBD_CMD_DISC })
     expect(await opened.client.reply()).toMatchObject({ errorNumber: 0 })
@@ -287,87 +260,15 @@ describe('NBD writes', () => {
 
   test('a client that only listens any more gets the answers it waits for', async () => {
     const disk = await makeDisk()
-    await using opened = await openClient({ name: 'd', source: disk, sink: disk })
+    await using opened = await openServedClient({ name: 'd', source: disk, sink: disk })
     opened.client.request({ command: NBD_CMD_WRITE, payload: new Uint8Array(300_000).fill(7) })
     opened.client.socket.end()
     expect(await opened.client.reply()).toMatchObject({ errorNumber: 0 })
   })
 })
 
-async function makeTracked(): Promise<NbdExport> {
-  const disk = await makeDisk()
-  const tracker = disk.addTracker()
-  await disk.write(4096, Uint8Array.of(1), { signal })
-  await disk.write(HALF, Uint8Array.of(0), { signal })
-  return { name: 'd', source: disk.freeze(tracker), dirtyBitmap: 'b0' }
-}
-
-/** Structured: [context, length, flags, length, flags …]. */
-function numbers(payload: Buffer): number[] {
-  return Array.from({ length: payload.length / 4 }, (_, index) => payload.readUInt32BE(index * 4))
-}
-
-describe('NBD BLOCK_STATUS', () => {
-  const contexts = ['base:allocation', 'qemu:dirty-bitmap:b0']
-
-  test('tells both contexts of a range, each in runs of its own', async () => {
-    await using opened = await openClient(await makeTracked(), { style: 'structured', contexts })
-    const chunks = await opened.client.ask({ command: NBD_CMD_BLOCK_STATUS, offset: 0, length: SIZE_BYTES })
-    expect(chunks.map(({ type, isLast }) => [type, isLast])).toEqual([
-      [NBD_REPLY_TYPE_BLOCK_STATUS, false],
-      [NBD_REPLY_TYPE_BLOCK_STATUS, true],
-    ])
-    expect(chunks.map(({ payload }) => numbers(payload))).toEqual([
-      [1, HALF + 4096, 0, HALF - 4096, 3],
-      [2, 4096, 0, 4096, 1, HALF - 8192, 0, 4096, 1, HALF - 4096, 0],
-    ])
-  })
-
-  test('tells one run no longer than asked, where one is asked for', async () => {
-    await using opened = await openClient(await makeTracked(), { style: 'structured', contexts })
-    const one = { command: NBD_CMD_BLOCK_STATUS, flags: NBD_CMD_FLAG_REQ_ONE }
-    const chunks = await opened.client.ask({ ...one, offset: 100, length: 1000 })
-    expect(chunks.map(({ payload }) => numbers(payload))).toEqual([
-      [1, 1000, 0],
-      [2, 1000, 0],
-    ])
-  })
-
-  test('with extended headers tells 64 bits, of the contexts asked for only', async () => {
-    await using opened = await openClient(await makeTracked(), { style: 'extended', contexts })
-    const ask = async (ids: readonly number[], lengthBytes = SIZE_BYTES) => {
-      const payload = Buffer.alloc(8 + ids.length * 4)
-      payload.writeBigUInt64BE(BigInt(lengthBytes))
-      for (const [index, id] of ids.entries()) payload.writeUInt32BE(id, 8 + index * 4)
-      return await opened.client.ask({ command: NBD_CMD_BLOCK_STATUS, payload })
-    }
-    const chunks = await ask([1])
-    expect(chunks).toMatchObject([{ type: NBD_REPLY_TYPE_BLOCK_STATUS_EXT, isLast: true }])
-    expect(chunks.map(({ payload }) => numbers(payload))).toEqual([[1, 2, 0, HALF + 4096, 0, 0, 0, HALF - 4096, 0, 3]])
-    expect(await ask([2, 1])).toHaveLength(2)
-    for (const wrong of [[], [1, 1], [3]]) expect(await ask(wrong)).toMatchObject([{ errorNumber: NBD_EINVAL }])
-    expect(await ask([1], SIZE_BYTES + 1)).toMatchObject([{ errorNumber: NBD_EINVAL }])
-    expect(await ask([1], 0)).toMatchObject([{ errorNumber: NBD_EINVAL }])
-    const whole = { command: NBD_CMD_BLOCK_STATUS, length: SIZE_BYTES }
-    expect(await opened.client.ask(whole)).toHaveLength(2)
-  })
-
-  test('of a changing disk tells what is there now', async () => {
-    const disk = createMemoryDisk({ sizeBytes: SIZE_BYTES })
-    const one = { name: 'd', source: disk, sink: disk }
-    await using opened = await openClient(one, { style: 'structured', contexts: ['base:allocation'] })
-    const ask = async () => {
-      const [chunk] = await opened.client.ask({ command: NBD_CMD_BLOCK_STATUS, length: SIZE_BYTES })
-      return numbers(chunk?.payload ?? Buffer.alloc(0))
-    }
-    expect(await ask()).toEqual([1, SIZE_BYTES, 3])
-    await opened.client.ask({ command: NBD_CMD_WRITE, payload: new Uint8Array(4096).fill(1) })
-    expect(await ask()).toEqual([1, 4096, 0, SIZE_BYTES - 4096, 3])
-  })
-})
-
 test('NBD CACHE is accepted as a hint, within the disk', async () => {
-  await using opened = await openClient({ name: 'd', source: await makeDisk() })
+  await using opened = await openServedClient({ name: 'd', source: await makeDisk() })
   expect(await opened.client.ask({ command: NBD_CMD_CACHE, length: SIZE_BYTES })).toMatchObject([{ errorNumber: 0 }])
   expect(await opened.client.ask({ command: NBD_CMD_CACHE, length: SIZE_BYTES + 1 })).toMatchObject([
     { errorNumber: NBD_EINVAL },
@@ -376,7 +277,7 @@ test('NBD CACHE is accepted as a hint, within the disk', async () => {
 
 test('an extended write without its payload flag has none, and is refused', async () => {
   const disk = await makeDisk()
-  await using opened = await openClient({ name: 'd', source: disk, sink: disk }, { style: 'extended' })
+  await using opened = await openServedClient({ name: 'd', source: disk, sink: disk }, { style: 'extended' })
   const asked = { command: NBD_CMD_WRITE, flags: 0, length: 512 }
   expect(await opened.client.ask(asked)).toMatchObject([{ errorNumber: NBD_EINVAL }])
   expect(await opened.client.ask({ ...asked, flags: NBD_CMD_FLAG_PAYLOAD_LEN, length: 0 })).toMatchObject([
@@ -384,3 +285,18 @@ test('an extended write without its payload flag has none, and is refused', asyn
   ])
   expect(await opened.client.ask({ command: NBD_CMD_READ, length: 512 })).toMatchObject([{ errorNumber: 0 }])
 })
+
+test.each([2n ** 64n - 1n, 2n ** 64n - 512n, 2n ** 53n + 1n])(
+  'an extended request at byte %i is refused, and told its own offset',
+  async (offset) => {
+    const disk = await makeDisk()
+    await using opened = await openServedClient({ name: 'd', source: disk, sink: disk }, { style: 'extended' })
+    for (const command of [NBD_CMD_READ, NBD_CMD_TRIM, NBD_CMD_CACHE, NBD_CMD_WRITE_ZEROES]) {
+      opened.client.request({ command, offset, length: 512 })
+      const header = await opened.client.receive(32)
+      expect(header.readBigUInt64BE(16)).toBe(offset)
+      const payload = await opened.client.receive(Number(header.readBigUInt64BE(24)))
+      expect([NBD_EINVAL, NBD_ENOSPC]).toContain(payload.readUInt32BE(0))
+    }
+  },
+)

@@ -26,7 +26,9 @@ export interface ReceivedRequest {
   readonly commandFlags: number
   /** Opaque: all 64 bits go back in the reply. */
   readonly cookie: bigint
-  /** Not exact beyond 2^53, where no disk reaches. */
+  /** As it came: an extended reply repeats it. */
+  readonly offset: bigint
+  /** The same as a number: not exact beyond 2^53, where no disk reaches. */
   readonly offsetBytes: number
   /** Of the range it is about, or of its payload; not exact beyond 2^53. */
   readonly lengthBytes: number
@@ -57,6 +59,7 @@ export function decodeRequest(bytes: Buffer, extended: boolean): ReceivedRequest
     command,
     commandFlags,
     cookie: bytes.readBigUInt64BE(8),
+    offset: bytes.readBigUInt64BE(16),
     offsetBytes: readU64(bytes, 16),
     lengthBytes,
     payloadBytes: hasPayload ? lengthBytes : 0,

@@ -15,10 +15,10 @@ import {
 import { EXTENDED_REPLY_BYTES, type ReplyStyle, SIMPLE_REPLY_BYTES, STRUCTURED_REPLY_BYTES } from './reply-header.ts'
 import { writeU64 } from './u64.ts'
 
-/** What a reply repeats of the request it answers. */
+/** What a reply repeats of the request it answers, to the last bit, whatever it was. */
 export interface AnsweredRequest {
   readonly cookie: bigint
-  readonly offsetBytes: number
+  readonly offset: bigint
 }
 
 /** Magic (u32), error (u32), cookie (u64); the data of a READ follows. */
@@ -124,7 +124,7 @@ function chunk(
   bytes.writeUInt16BE(type, 6)
   bytes.writeBigUInt64BE(request.cookie, 8)
   if (isExtended) {
-    writeU64(bytes, request.offsetBytes, 16)
+    bytes.writeBigUInt64BE(request.offset, 16)
     writeU64(bytes, payloadBytes, 24)
   } else {
     bytes.writeUInt32BE(payloadBytes, 16)

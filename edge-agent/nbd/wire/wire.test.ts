@@ -94,7 +94,7 @@ describe('NBD block status', () => {
 })
 
 function encodeExtendedBlockStatus(status: ContextStatus): Buffer {
-  const chunk = encodeBlockStatus('extended', { cookie: 1n, offsetBytes: 0 }, { ...status, isLast: true })
+  const chunk = encodeBlockStatus('extended', { cookie: 1n, offset: 0n }, { ...status, isLast: true })
   return chunk.subarray(EXTENDED_REPLY_BYTES)
 }
 
