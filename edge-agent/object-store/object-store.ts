@@ -96,7 +96,10 @@ export interface Retention {
 
 /** Objects that cannot be deleted or replaced before a date. Legal hold and retention are independent of each other. */
 export interface ObjectImmutability {
-  /** As `put`, and the object is never there without its retention. Putting it again extends a retention that is there. */
+  /**
+   * As `put`, and resolves when the object is there with its retention. Putting it again extends a retention that is
+   * there. In one request wherever the store can; a store that forgets the retention of large objects is told it again.
+   */
   put(key: string, body: ObjectBody, options: PutOptions & { readonly retention: Retention }): Promise<void>
   /**
    * Retains an object, or extends its retention. Never shortens: an earlier date than it has, a date that has passed

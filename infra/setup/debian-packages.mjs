@@ -36,6 +36,11 @@ const FOR_TESTS = [
   'openssh-client',
   'openssh-server',
   'fio',
+  'ceph-common',
+  'ceph-mon',
+  'ceph-mgr',
+  'ceph-osd',
+  'radosgw',
 ]
 
 const KERNEL = 'linux-image-cloud-amd64'

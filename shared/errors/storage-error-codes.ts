@@ -68,9 +68,9 @@ export const storageErrorCodes = {
     advice: 'Set the clock of the agent’s machine (NTP): the storage refuses requests from another time.',
   },
   'storage.checksum_mismatch': {
-    retry: 'backoff',
+    retry: 'never',
     httpStatus: 422,
-    advice: 'Try again; if it comes back, check memory and network of the machine: bytes changed on their way.',
+    advice: 'Run it again; if it comes back, check memory and network of the machine: bytes changed on their way.',
   },
   'storage.immutable': {
     retry: 'never',

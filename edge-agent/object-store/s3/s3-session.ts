@@ -1,0 +1,82 @@
+import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { CallOptions } from '../object-store.ts'
+import type { S3StoreConfig } from './s3-config.ts'
+import { toS3Error } from './s3-errors.ts'
+
+const SLOWEST_BYTES_PER_SECOND = 128 * 1024
+const CONNECT_TIMEOUT_MS = 15_000
+
+export interface RequestFacts extends CallOptions {
+  /** For messages: `putting object a/b`. */
+  readonly what: string
+  /** What the body weighs, in either direction. */
+  readonly bytes?: number
+}
+
+/** Requests to one bucket: each with a deadline, each error translated. No retries: a layer does that. */
+export class S3Session implements Disposable {
+  readonly client: S3Client
+  readonly config: S3StoreConfig
+  readonly description: string
+  /** What stands in front of every key. */
+  readonly prefix: string
+
+  constructor(config: S3StoreConfig) {
+    this.config = config
+    this.prefix = config.prefix ?? ''
+    const host = config.endpoint === undefined ? `Amazon S3, ${config.region}` : new URL(config.endpoint).host
+    this.description = `bucket ${config.bucket} at ${host}`
+    this.client = new S3Client(clientConfig(config))
+  }
+
+  /** The key as the bucket has it. */
+  path(key: string): { readonly Bucket: string; readonly Key: string } {
+    return { Bucket: this.config.bucket, Key: this.prefix + key }
+  }
+
+  /** @param work sends with the signal that it is given, and reads the answer's body to its end */
+  async request<T>(facts: RequestFacts, work: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
+    const { signal, what, bytes = 0 } = facts
+    signal.throwIfAborted()
+    const timeoutMs = this.config.requestTimeoutMs + Math.ceil((bytes * 1000) / SLOWEST_BYTES_PER_SECOND)
+    const deadline = new AbortController()
+    const timer = setTimeout(() => deadline.abort(), timeoutMs)
+    try {
+      return await work({ abortSignal: AbortSignal.any([signal, deadline.signal]) })
+    } catch (error) {
+      signal.throwIfAborted()
+      const place = `${what} in ${this.description}`
+      if (deadline.signal.aborted) {
+        throw new PlatformError('storage.timeout', `${place}: no answer within ${timeoutMs} ms`, { cause: error })
+      }
+      throw toS3Error(error, place)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.client.destroy()
+  }
+}
+
+function clientConfig(config: S3StoreConfig): S3ClientConfig {
+  const agent = { keepAlive: true, maxSockets: config.connectionsMax }
+  const { accessKeyId, secretAccessKey, sessionToken } = config.credentials
+  return {
+    region: config.region,
+    ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
+    credentials: { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
+    forcePathStyle: config.pathStyle ?? config.endpoint !== undefined,
+    maxAttempts: 1,
+    // The SDK's own default is CRC32 in a trailer, which Backblaze B2, older MinIO and Ceph and others refuse.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, httpAgent: agent, httpsAgent: agent },
+    // It is for people who look into a log of the SDK, which nobody here does.
+    logger: { debug: ignore, info: ignore, warn: ignore, error: ignore, trace: ignore },
+  }
+}
+
+function ignore(): void {}
