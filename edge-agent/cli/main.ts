@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { registerAgentStateCommands } from './agent-state-command.ts'
 import { registerCaptureAccessCommands } from './capture-access-command.ts'
 import { registerCaptureCommands } from './capture-command.ts'
+import { registerCopyCommand } from './copy-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
 import { registerServeCommand } from './serve-command.ts'
@@ -13,6 +14,7 @@ registerAgentStateCommands(program)
 registerKvmHostCommands(program)
 registerNbdCommands(program)
 registerServeCommand(program)
+registerCopyCommand(program)
 registerCaptureCommands(program)
 registerCaptureAccessCommands(program)
 

@@ -6,6 +6,8 @@ import type { CopyCheckpoint } from './mover.ts'
 
 export interface CheckpointOptions {
   readonly from: CopyCheckpoint
+  /** Of the source. */
+  readonly sizeBytes: number
   /** A checkpoint is due when so many bytes were settled since the last one. */
   readonly everyBytes: number
   /** Absent: nothing is written. */
@@ -67,6 +69,7 @@ export class Checkpoints {
       if (!isSettled) return
       this.#begun.delete(first)
       this.#reached = {
+        sizeBytes: this.#options.sizeBytes,
         offsetBytes: first.offsetBytes + first.lengthBytes,
         doneBytes: this.#reached.doneBytes + plannedBytesOf(first),
         doneExtents: this.#reached.doneExtents + (first.kind === 'data' ? first.extentsBegun : 0),
@@ -96,8 +99,9 @@ export class Checkpoints {
   }
 
   /** Everything is done and flushed. */
-  end(sizeBytes: number): void {
-    this.#tell({ ...this.#reached, offsetBytes: sizeBytes })
+  end(): void {
+    const { sizeBytes } = this.#options
+    this.#tell({ ...this.#reached, sizeBytes, offsetBytes: sizeBytes })
   }
 
   #tell(checkpoint: CopyCheckpoint): void {

@@ -36,7 +36,7 @@ describe('a plain copy of a disk', () => {
       doneExtents: 2,
       isPlanComplete: true,
       writtenBytes: 2 * MIB,
-      checkpoint: { offsetBytes: 8 * MIB, doneBytes: 2 * MIB, doneExtents: 2 },
+      checkpoint: { offsetBytes: 8 * MIB, sizeBytes: 8 * MIB, doneBytes: 2 * MIB, doneExtents: 2 },
     })
     expect(calls.toSorted()).toEqual([
       'flush',

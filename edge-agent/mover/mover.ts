@@ -13,12 +13,15 @@ export type CopyState = (typeof copyStates)[number]
 /** All that a copy has to do below `offsetBytes` is done and durable: another copy of the same disks can go on from there. */
 export interface CopyCheckpoint {
   readonly offsetBytes: number
+  /** Of the source. */
+  readonly sizeBytes: number
   /** Of the plan, below. */
   readonly doneBytes: number
   readonly doneExtents: number
 }
 
-export const noCheckpoint: CopyCheckpoint = { offsetBytes: 0, doneBytes: 0, doneExtents: 0 }
+/** The start of a copy. */
+export const noCheckpoint: CopyCheckpoint = { offsetBytes: 0, sizeBytes: 0, doneBytes: 0, doneExtents: 0 }
 
 /** Where one running copy is. Counters only grow, but for `done…`, which a rewind takes back. */
 export interface CopyProgress {
@@ -92,7 +95,7 @@ export interface BackupCopyTask extends AnyCopyTask {
 }
 
 interface ResumableCopyTask extends AnyCopyTask {
-  /** Where an earlier copy of the same disks had come. Absent: begin at the start. */
+  /** Where an earlier copy of the same disks had come. Absent: begin at the start. Of a source of another size: `source.disk_size_changed`. */
   readonly resumeFrom?: CopyCheckpoint
   /** How much may have to be copied again. Default 1 GiB. */
   readonly checkpointEveryBytes?: number

@@ -1,3 +1,4 @@
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
 import { countingSource } from '../block/layers/counting-source.ts'
@@ -41,6 +42,7 @@ export async function runCopy(
   environment: CopyEnvironment,
 ): Promise<CopyProgress> {
   signal.throwIfAborted()
+  expectSameSource(shape)
   const { task } = shape
   const { slabs, held, nowMs } = environment
   const counters = new CopyCounters(nowMs, shape.resume?.from ?? noCheckpoint)
@@ -71,8 +73,14 @@ export async function runCopy(
   return await counters.report(onProgress, async () => {
     await pump.run(plan, { signal })
     await sink?.flush({ signal })
-    checkpoints?.end(shape.plan.sizeBytes)
+    checkpoints?.end()
   })
+}
+
+function expectSameSource({ resume, plan: { sizeBytes } }: CopyShape): void {
+  if (resume === undefined || resume.from.offsetBytes === 0 || resume.from.sizeBytes === sizeBytes) return
+  const message = `the source disk has ${sizeBytes} bytes; the copy to go on with was of one with ${resume.from.sizeBytes}`
+  throw new PlatformError('source.disk_size_changed', message)
 }
 
 /** The source as the copy reads it: failed reads tried again, each counted once. The caller disposes the source, not we. */
@@ -88,10 +96,14 @@ function layered(
   return countingSource(retried, (bytes) => counters.add('readBytes', bytes))
 }
 
-function checkpointsOf({ resume, sink }: CopyShape, counters: CopyCounters): Checkpoints | undefined {
+function checkpointsOf(
+  { resume, sink, plan: { sizeBytes } }: CopyShape,
+  counters: CopyCounters,
+): Checkpoints | undefined {
   if (resume === undefined) return undefined
   return new Checkpoints({
     from: resume.from,
+    sizeBytes,
     everyBytes: resume.everyBytes ?? CHECKPOINT_EVERY_BYTES,
     ...(sink === undefined ? {} : { sink }),
     onCheckpoint: (checkpoint) => counters.set({ checkpoint }),

@@ -16,3 +16,16 @@ export function formatByteSize(bytes: number): string {
   const text = digits === 0 ? value.toFixed(0) : value.toFixed(digits).replace(/\.?0+$/, '')
   return `${text} ${units[unit] ?? 'B'}`
 }
+
+const SIZE = /^([0-9]+(?:\.[0-9]+)?)\s?(?:([KMGTP])(?:iB|B)?|B)?$/i
+
+/**
+ * A size as people write it: `4096`, `64K`, `1.5 GiB`; all units are binary.
+ * @returns whole bytes, or undefined for anything else
+ */
+export function parseByteSize(text: string): number | undefined {
+  const [, number, unit = ''] = SIZE.exec(text.trim()) ?? []
+  if (number === undefined) return undefined
+  const bytes = Math.round(Number(number) * 1024 ** ' KMGTP'.indexOf(unit.toUpperCase() || ' '))
+  return Number.isSafeInteger(bytes) ? bytes : undefined
+}

