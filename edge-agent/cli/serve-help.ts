@@ -7,7 +7,7 @@ What is served
   is checked against its id before a byte of it is served: a damaged one is a read error (EIO), never wrong data.
 
 How to read it
-  Any NBD client will do, over any number of connections: nbdcopy, nbdinfo, qemu-img, guestfish, nbd-client.
+  Any NBD client will do, over any number of connections: nbdcopy, nbdinfo, qemu-img, qemu-nbd, sendense-edge nbd.
   A sole export also answers to the empty name. Base allocation is offered, so sparse disks copy quickly.
 
 Who may read it
@@ -32,9 +32,9 @@ Examples
   Copy a disk out of a restore point:
     $ sendense-edge serve --restore-point 0198c2f4-… --unix /run/user/0/rp.sock
     $ nbdcopy 'nbd+unix:///disk0?socket=/run/user/0/rp.sock' disk0.raw
-  Look into a raw image:
+  Make a QCOW2 image of a raw one elsewhere:
     $ sendense-edge serve disk.raw --tcp 10809
-    $ guestfish --ro --format=raw -a nbd://127.0.0.1 -i
+    $ qemu-img convert -f raw -O qcow2 nbd://127.0.0.1/disk.raw disk.qcow2
   Serve it to another machine:
     $ sendense-edge serve disk.raw --tcp 0.0.0.0:10809 \\
         --tls-key key.pem --tls-certificate cert.pem --tls-client-ca ca.pem

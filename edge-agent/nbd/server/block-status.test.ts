@@ -49,10 +49,17 @@ describe('NBD BLOCK_STATUS', () => {
   test('tells one run no longer than asked, where one is asked for', async () => {
     await using opened = await openServedClient(await makeTracked(), { style: 'structured', contexts })
     const one = { command: NBD_CMD_BLOCK_STATUS, flags: NBD_CMD_FLAG_REQ_ONE }
-    const chunks = await opened.client.ask({ ...one, offset: 100, length: 1000 })
-    expect(chunks.map(({ payload }) => numbers(payload))).toEqual([
+    const ask = async (offset: number, length: number) => {
+      const chunks = await opened.client.ask({ ...one, offset, length })
+      return chunks.map(({ payload }) => numbers(payload))
+    }
+    expect(await ask(100, 1000)).toEqual([
       [1, 1000, 0],
       [2, 1000, 0],
+    ])
+    expect(await ask(HALF - 100, HALF)).toEqual([
+      [1, 4196, 0],
+      [2, 100, 0],
     ])
   })
 

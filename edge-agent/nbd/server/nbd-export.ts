@@ -42,9 +42,9 @@ export interface ServedSink extends BlockSink {
  * connections to one export are always allowed (NBD_FLAG_CAN_MULTI_CONN).
  */
 export interface NbdExport {
-  /** At most 4096 bytes of UTF-8. */
+  /** At most 4096 bytes of UTF-8 without NUL. */
   readonly name: string
-  /** For people; at most 4096 bytes of UTF-8. */
+  /** For people; likewise. */
   readonly description?: string
   readonly source: BlockSource
   /** Of the same size as the source. Absent: the export is read-only, and the source's content never changes. */
@@ -138,6 +138,7 @@ function expectOffer({ name, description = '', source, sink, dirtyBitmap, blockS
   const texts = { name, description, dirtyBitmap: BITMAP_PREFIX + (dirtyBitmap ?? '') }
   for (const [what, text] of Object.entries(texts)) {
     if (Buffer.byteLength(text) > NBD_STRING_BYTES_MAX) throw refused(name, `its ${what} is longer than 4096 bytes`)
+    if (text.includes('\0')) throw refused(name, `its ${what} has a NUL in it`)
   }
   if (sink !== undefined && sink.sizeBytes !== source.sizeBytes) {
     throw refused(name, `it reads ${source.sizeBytes} bytes and writes ${sink.sizeBytes}`)

@@ -95,6 +95,26 @@ describe('removing an export', () => {
     expect(state.reason).toMatchObject({ code: 'nbd.disconnected' })
   })
 
+  test('in the very moment that a client enters it refuses whatever that client asks', async () => {
+    const { source, state, open } = gatedDisk()
+    open()
+    const { sizeBytes } = source
+    await using server = await openTemporaryNbdServer([{ name: 'd', source }])
+    let removed: Promise<void> | undefined
+    Object.defineProperty(source, 'sizeBytes', {
+      get: () => {
+        removed ??= server.server.removeExport('d')
+        return sizeBytes
+      },
+    })
+    await using client = await RawNbdClient.connect(server.socketPath)
+    await client.go('d')
+    client.request({ command: NBD_CMD_READ, length: 4096 })
+    expect(await client.receiveToEnd()).toHaveLength(0)
+    await removed
+    expect(state.reads).toBe(0)
+  })
+
   test('frees its name for another disk', async () => {
     await using server = await openTemporaryNbdServer([{ name: 'd', source: createMemoryDisk({ sizeBytes: 4096 }) }])
     await server.server.removeExport('d')
@@ -110,6 +130,7 @@ describe('an export that cannot be offered', () => {
   const blockSizes = { minimumBytes: 512, preferredBytes: 4096, maximumBytes: 65_536 }
   const wrong = {
     'of a name that is too long': { name: 'x'.repeat(4097), source },
+    'of a name with a NUL': { name: 'a\0b', source },
     'of a name that is there': { name: 'd', source },
     'described at length': { name: 'e', source, description: 'ä'.repeat(2049) },
     'of two sizes': { name: 'e', source, sink: createMemoryDisk({ sizeBytes: 512 }) },
