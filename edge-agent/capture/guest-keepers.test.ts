@@ -33,12 +33,23 @@ test('a frozen guest is marked until it is thawed', async () => {
   const freezer = keepers.freezerOf(vm)
   expect(await freezer.freeze(options)).toBe(true)
   expect(await readdir(marksDir)).toEqual([vmId])
-  await expect(freezer.freeze(options)).rejects.toMatchObject({ code: 'source.busy' })
   expect(agent.frozen).toBe(true)
   expect(await freezer.thaw()).toBe(2)
   expect(agent.frozen).toBe(false)
   await expect.poll(async () => await readdir(marksDir)).toEqual([])
   expect(await freezer.freeze(options)).toBe(true)
+})
+
+test('a freeze from before ends before the next one begins', async () => {
+  await using scene = await openScene()
+  const { agent, vm, keepers, marksDir } = scene
+  const freezer = keepers.freezerOf(vm)
+  expect(await freezer.freeze(options)).toBe(true)
+  expect(await freezer.freeze(options)).toBe(true)
+  const asked = agent.log.filter((command) => command !== 'guest-fsfreeze-status')
+  expect(asked).toEqual(['guest-fsfreeze-freeze', 'guest-fsfreeze-thaw', 'guest-fsfreeze-freeze'])
+  expect(keepers.pids()).toHaveLength(1)
+  expect(await readdir(marksDir)).toEqual([vmId])
 })
 
 test('who gives up before the guest is frozen leaves it thawed', async () => {

@@ -1,6 +1,6 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { rmSync, writeFileSync } from 'node:fs'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import { z } from 'zod'
@@ -65,17 +65,24 @@ export class GuestKeepers implements AsyncDisposable {
     await Promise.allSettled([...this.#keepers.values()].map(async (keeper) => await keeper.thaw()))
   }
 
-  /** An aborted caller leaves no guest frozen: a freeze that is under way is undone as soon as it is done. */
+  /**
+   * A freeze from before ends first: who asked for it has lost its connection, and learns of it where it has not. An
+   * aborted caller leaves no guest frozen: a freeze that is under way is undone as soon as it is done.
+   */
   async #freeze(vm: KvmVm, { signal, maxMs }: CallOptions & { readonly maxMs: number }): Promise<boolean> {
     signal.throwIfAborted()
-    const { vmId, name } = vm.config
+    const { vmId } = vm.config
     const mark = join(this.#options.marksDir, vmId)
-    await writeFile(mark, '', { mode: 0o600 })
-    if (this.#keepers.has(vmId)) throw new PlatformError('source.busy', `${name} is being frozen already`)
+    for (let before = this.#keepers.get(vmId); before !== undefined; before = this.#keepers.get(vmId)) {
+      await before.thaw()
+    }
+    signal.throwIfAborted()
+    // At once, so that nobody comes in between.
+    writeFileSync(mark, '', { mode: 0o600 })
     const keeper = new GuestKeeper(vm.guestAgentSocket, { maxMs })
     this.#keepers.set(vmId, keeper)
-    const over = keeper.over.then(async () => await rm(mark, { force: true }))
-    over
+    keeper.over
+      .then(() => rmSync(mark, { force: true }))
       .finally(() => this.#keepers.delete(vmId))
       .catch((error: unknown) => this.#options.logger.error({ vmId, err: error }, 'a guest cannot be thawed'))
     try {

@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { JobRecord } from '@sendense/edge-agent/catalog/job-store.ts'
+import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { CaptureSite, VM_NAME } from '../harness/capture-site.ts'
+import { CaptureSite, VM_NAME, within } from '../harness/capture-site.ts'
 import { copyDisks, diskFile, expectSameContent } from '../harness/disk-images.ts'
 
 let site: CaptureSite
@@ -11,7 +12,7 @@ let scratchDir = ''
 let compared = 0
 beforeAll(async () => {
   scratchDir = await mkdtemp(path.join(tmpdir(), 'sd-scratch-'))
-  site = await CaptureSite.open({ patienceMs: 20_000 })
+  site = await CaptureSite.open({ patienceMs: 8000 })
 })
 afterAll(async () => {
   await site?.[Symbol.asyncDispose]()
@@ -66,3 +67,42 @@ test('a guest behind the tunnel is frozen for its backup', async () => {
   expect(consistency).toBe('filesystem')
   expect(await readdir(site.marksDir)).toEqual([])
 })
+
+/** Begins a backup and pulls the wire while the guest is being frozen: nobody over here can tell it to thaw. */
+async function cutWhileFrozen(): Promise<string> {
+  const jobId = await site.startBackup()
+  const isMarked = async () => (await readdir(site.marksDir)).length > 0
+  await waitUntil('the guest to be about to be frozen', isMarked, { ...within(20_000), pauseMs: 1 })
+  await site.network.unplug()
+  return jobId
+}
+
+test('a wire that is pulled in mid-freeze: the guest is thawed over there, and the backup says it was not frozen', async () => {
+  const jobId = await cutWhileFrozen()
+  await waitUntil('the guest to be frozen', async () => await site.isGuestFrozen(), within(20_000))
+  await waitUntil('the guest to be thawed', async () => !(await site.isGuestFrozen()), within(20_000))
+  await site.network.plugIn()
+  const { consistency } = await site.restorePoint(pointOf(await site.edge.jobEnded(jobId)))
+  expect(consistency).toBe('crash')
+  await expectRightBackup('INCREMENTAL')
+})
+
+test.each(['the capture agent', 'the capture agent and the one that thaws for it'])(
+  'killed (-9) in mid-freeze: %s; the guest is thawed, and the backup goes on',
+  async (victims) => {
+    const jobId = await cutWhileFrozen()
+    await waitUntil('the guest to be frozen', async () => await site.isGuestFrozen(), within(20_000))
+    const keepers = victims.includes('thaws') ? await site.keeperPids() : []
+    await site.killCapture()
+    for (const pid of keepers) process.kill(pid, 'SIGKILL')
+    expect(await site.isGuestFrozen()).toBe(victims.includes('thaws'))
+    await site.network.plugIn()
+    await site.startCapture()
+    await waitUntil('the guest to be thawed', async () => !(await site.isGuestFrozen()), within(20_000))
+    const job = await site.edge.jobEnded(jobId)
+    expect(job.error).toBeUndefined()
+    expect(job.state).toBe('succeeded')
+    expect(await readdir(site.marksDir)).toEqual([])
+    expect(await leftovers()).toEqual([])
+  },
+)

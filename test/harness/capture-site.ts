@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { openSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
@@ -19,6 +19,7 @@ import {
 import { prepareLocalRepository } from '@sendense/edge-agent/jobs/local-repository.ts'
 import { KvmHost, type KvmVm } from '@sendense/edge-agent/platforms/kvm/kvm-host.ts'
 import { openPlatforms } from '@sendense/edge-agent/platforms/open-platforms.ts'
+import { QgaClient } from '@sendense/edge-agent/qemu/qga-client.ts'
 import { generateEnrolmentSecret, printEnrolmentToken } from '@sendense/edge-agent/tunnel/enrolment-token.ts'
 import { MemoryTunnelGrants } from '@sendense/edge-agent/tunnel/memory-tunnel-grants.ts'
 import { TunnelServer } from '@sendense/edge-agent/tunnel/tunnel-server.ts'
@@ -165,8 +166,26 @@ export class CaptureSite implements AsyncDisposable {
     const log = openSync(this.captureLog, 'a')
     this.#capture = spawn(file, args, { stdio: ['ignore', log, log] })
     await once(this.#capture, 'spawn')
-    const isThere = async () => this.hosts.list().every(({ host }) => host.isReachable)
-    await waitUntil('the capture agent to be reached', isThere, within(60_000))
+    const isReached = async () => (await this.capture('status')).includes('the edge agent is here')
+    await waitUntil('the edge agent to reach the capture agent', isReached, within(60_000))
+  }
+
+  /** Whether its file systems are frozen, as its own agent says. */
+  async isGuestFrozen(): Promise<boolean> {
+    const options = { signal: AbortSignal.timeout(30_000), timeoutMs: 10_000 }
+    await using agent = await QgaClient.connect(this.vmPaths.guestAgentSocket, options)
+    return await agent.isFrozen(options)
+  }
+
+  /** Process ids of the keepers that hold a guest of this host frozen. */
+  async keeperPids(): Promise<number[]> {
+    const found = []
+    for (const pid of (await readdir('/proc')).map(Number).filter(Number.isInteger)) {
+      const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+      const [, program = '', socket] = commandLine.split('\0')
+      if (program.endsWith('/freeze-keeper.ts') && socket === this.vmPaths.guestAgentSocket) found.push(pid)
+    }
+    return found
   }
 
   /** As a crash does. Resolves when it is gone. */
@@ -270,7 +289,8 @@ async function openEdge(
   )
   const captureAgentId = randomUUID()
   const socketPath = (id: string, port: number) => tunnel.socketPath(id, port)
-  const hosts = undo.use(new CaptureHosts({ socketPath, patienceMs }))
+  const onReachable = () => void edge.order({ type: 'refresh-inventory' }).catch(() => {})
+  const hosts = undo.use(new CaptureHosts({ socketPath, patienceMs, onReachable }))
   await hosts.update([{ captureAgentId, name: HOST_NAME, ports: PORTS }])
   const [platform] = openPlatforms({ kvm: undefined, kvmHosts: () => hosts.list() })
   if (platform === undefined) throw new Error('no platform')
