@@ -22,6 +22,7 @@ import { PlatformRegistry } from './jobs/platform-registry.ts'
 import { RepositoryRegistry } from './jobs/repository-registry.ts'
 import { VmInventory } from './jobs/vm-inventory.ts'
 import { createMover, type MoverOptions } from './mover/create-mover.ts'
+import { type OpenCaptureHosts, openCaptureHosts } from './open-capture-hosts.ts'
 import { openTunnel } from './open-tunnel.ts'
 import { openPlatforms } from './platforms/open-platforms.ts'
 import { createRestoreRunner } from './restore/restore-flow.ts'
@@ -64,12 +65,14 @@ export async function runAgent({ config, logger, signal, onFatal }: RunOptions):
   })
   const log = logger.child({ agentId: enrolment.agentId })
   log.info({ bootEpoch, version: AGENT_VERSION }, 'the agent begins')
-  await using _tunnel = await openTunnel({ config, catalogue, clock: systemClock, logger: log, newId, signal })
-  await using platforms = new PlatformRegistry(openPlatforms(config))
+  await using tunnel = await openTunnel({ config, catalogue, clock: systemClock, logger: log, newId, signal })
+  await using captureHosts = await openCaptureHosts({ tunnel, jobsMax: config.jobsMax, logger: log, signal })
+  const kvmHosts = captureHosts === undefined ? undefined : () => captureHosts.hosts.list()
+  await using platforms = new PlatformRegistry(openPlatforms({ kvm: config.kvm, kvmHosts }))
   await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
   await work(
     { jobsMax: config.jobsMax, mover: config.mover, logger: log, signal, onFatal },
-    { catalogue, identity, enrolment, bootEpoch, platforms, repositories, clock: systemClock },
+    { catalogue, identity, enrolment, bootEpoch, captureHosts, platforms, repositories, clock: systemClock },
   )
   log.info({}, 'the agent has ended')
 }
@@ -80,6 +83,8 @@ export interface AgentParts {
   readonly identity: AgentIdentity
   readonly enrolment: EnrolmentAnswer
   readonly bootEpoch: number
+  /** Absent: no capture agent can connect. */
+  readonly captureHosts?: Pick<OpenCaptureHosts, 'refresh' | 'onReachable'> | undefined
   readonly platforms: PlatformRegistry
   readonly repositories: RepositoryRegistry
   readonly clock: Clock
@@ -98,7 +103,7 @@ export async function work(
   { jobsMax, mover: moverOptions, logger, signal: stopped, onFatal }: WorkOptions,
   parts: AgentParts,
 ): Promise<void> {
-  const { catalogue, identity, enrolment, bootEpoch, platforms, repositories, clock } = parts
+  const { catalogue, identity, enrolment, bootEpoch, captureHosts, platforms, repositories, clock } = parts
   const { agentId, tenantId } = enrolment
   const over = new AbortController()
   const signal = AbortSignal.any([stopped, over.signal])
@@ -115,7 +120,7 @@ export async function work(
     agentVersion: AGENT_VERSION,
   })
   const refresh = () => {
-    inventory.refresh({ signal }).catch((error: unknown) => {
+    refreshAll({ captureHosts, inventory }, { signal }).catch((error: unknown) => {
       if (!signal.aborted) logger.error({ err: error }, 'the inventory could not be read')
     })
   }
@@ -136,6 +141,7 @@ export async function work(
   })
   const dispatcher = new CommandDispatcher({ catalogue, jobs, inventory, repositories, clock, logger })
   let recovered = false
+  let stopListening: (() => void) | undefined
   const link = new ControlLink({
     catalogue,
     identity,
@@ -156,6 +162,8 @@ export async function work(
     await jobs.start()
     recovered = true
     dispatcher.nudge({ signal })
+    // Not before: recovery is the first to touch what a dead process left.
+    stopListening = captureHosts?.onReachable(refresh)
     while (!signal.aborted) {
       await clock.sleep(INVENTORY_EVERY_MS, { signal }).catch(() => undefined)
       if (signal.aborted) break
@@ -166,11 +174,20 @@ export async function work(
   } catch (error) {
     if (!stopped.aborted) throw error
   } finally {
+    stopListening?.()
     over.abort(new Error('the agent has ended'))
     await dispatcher.settle().catch(() => undefined)
     await jobs.stop()
     await linked
   }
+}
+
+async function refreshAll(
+  { captureHosts, inventory }: Pick<AgentParts, 'captureHosts'> & { readonly inventory: VmInventory },
+  { signal }: CallOptions,
+): Promise<void> {
+  await captureHosts?.refresh({ signal })
+  await inventory.refresh({ signal })
 }
 
 async function beginEpoch(catalogue: Catalogue, { signal }: CallOptions): Promise<number> {

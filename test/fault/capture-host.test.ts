@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { JobRecord } from '@sendense/edge-agent/catalog/job-store.ts'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { CaptureSite, VM_NAME, within } from '../harness/capture-site.ts'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { within } from '../harness/capture-machine.ts'
+import { CaptureSite, VM_NAME } from '../harness/capture-site.ts'
 import { copyDisks, diskFile, expectSameContent } from '../harness/disk-images.ts'
 
 let site: CaptureSite
@@ -12,14 +13,16 @@ let scratchDir = ''
 let compared = 0
 beforeAll(async () => {
   scratchDir = await mkdtemp(path.join(tmpdir(), 'sd-scratch-'))
-  site = await CaptureSite.open({ patienceMs: 8000 })
+  site = await CaptureSite.open()
 })
+afterEach(async () => await site?.machine.network.plugIn())
 afterAll(async () => {
   await site?.[Symbol.asyncDispose]()
   await rm(scratchDir, { recursive: true, force: true })
 })
 
 function pointOf(job: JobRecord): string {
+  expect(job.error).toBeUndefined()
   expect(job).toMatchObject({ state: 'succeeded', result: { kind: 'backup' } })
   return job.result?.kind === 'backup' ? job.result.restorePointId : ''
 }
@@ -33,27 +36,27 @@ async function expectRightBackup(reason: string): Promise<void> {
   await site.guest.readOnly()
   const directory = path.join(scratchDir, `round-${compared}`)
   await mkdir(directory)
-  const copies = await copyDisks(site.vmPaths, directory)
+  const copies = await copyDisks(site.vm, directory)
   const restorePointId = pointOf(await site.backUp())
   await site.guest.writable()
   const point = await site.restorePoint(restorePointId)
   expect(point.disks.map((disk) => disk.reason)).toEqual([reason, reason])
   const name = `round-${compared}`
   expect(await site.restore(restorePointId, name)).toMatchObject({ state: 'succeeded' })
-  const restored = await site.findVm(name)
+  const restored = await site.machine.findVm(name)
   for (const [diskId, copy] of copies) await expectSameContent(copy, diskFile(restored, diskId))
   await rm(directory, { recursive: true })
 }
 
 /** What sessions made beside the disks of the guest. */
 async function leftovers(): Promise<string[]> {
-  return (await readdir(site.vmPaths.dir)).filter((name) => name.startsWith('sendense-'))
+  return (await readdir(site.vm.dir)).filter((name) => name.startsWith('sendense-'))
 }
 
 test('a VM of a host behind the tunnel is known with its host', async () => {
   const vm = await site.findVmContext(VM_NAME)
   expect(vm).toMatchObject({ hostName: 'kvm1', powerState: 'running', guestAgent: true, present: true })
-  expect(await site.capture('status')).toMatch(/tunnel connected, 1 of 1 connections; the edge agent is here/)
+  expect(await site.machine.capture('status')).toMatch(/tunnel connected, 1 of 1 connections; the edge agent is here/)
 })
 
 test('a full backup and an incremental one, through the tunnel, are the source byte for byte', async () => {
@@ -65,44 +68,57 @@ test('a full backup and an incremental one, through the tunnel, are the source b
 test('a guest behind the tunnel is frozen for its backup', async () => {
   const { consistency } = await site.restorePoint(pointOf(await site.backUp()))
   expect(consistency).toBe('filesystem')
-  expect(await readdir(site.marksDir)).toEqual([])
+  expect(await readdir(site.machine.marksDir)).toEqual([])
 })
 
 /** Begins a backup and pulls the wire while the guest is being frozen: nobody over here can tell it to thaw. */
 async function cutWhileFrozen(): Promise<string> {
   const jobId = await site.startBackup()
-  const isMarked = async () => (await readdir(site.marksDir)).length > 0
+  const isMarked = async () => (await readdir(site.machine.marksDir)).length > 0
   await waitUntil('the guest to be about to be frozen', isMarked, { ...within(20_000), pauseMs: 1 })
-  await site.network.unplug()
+  await site.machine.network.unplug()
+  await waitUntil('the guest to be frozen', async () => await site.machine.isGuestFrozen(site.vm), within(20_000))
   return jobId
 }
 
 test('a wire that is pulled in mid-freeze: the guest is thawed over there, and the backup says it was not frozen', async () => {
   const jobId = await cutWhileFrozen()
-  await waitUntil('the guest to be frozen', async () => await site.isGuestFrozen(), within(20_000))
-  await waitUntil('the guest to be thawed', async () => !(await site.isGuestFrozen()), within(20_000))
-  await site.network.plugIn()
+  await expectThawed()
+  await site.machine.network.plugIn()
   const { consistency } = await site.restorePoint(pointOf(await site.edge.jobEnded(jobId)))
   expect(consistency).toBe('crash')
   await expectRightBackup('INCREMENTAL')
 })
 
-test.each(['the capture agent', 'the capture agent and the one that thaws for it'])(
-  'killed (-9) in mid-freeze: %s; the guest is thawed, and the backup goes on',
-  async (victims) => {
-    const jobId = await cutWhileFrozen()
-    await waitUntil('the guest to be frozen', async () => await site.isGuestFrozen(), within(20_000))
-    const keepers = victims.includes('thaws') ? await site.keeperPids() : []
-    await site.killCapture()
-    for (const pid of keepers) process.kill(pid, 'SIGKILL')
-    expect(await site.isGuestFrozen()).toBe(victims.includes('thaws'))
-    await site.network.plugIn()
-    await site.startCapture()
-    await waitUntil('the guest to be thawed', async () => !(await site.isGuestFrozen()), within(20_000))
-    const job = await site.edge.jobEnded(jobId)
-    expect(job.error).toBeUndefined()
-    expect(job.state).toBe('succeeded')
-    expect(await readdir(site.marksDir)).toEqual([])
-    expect(await leftovers()).toEqual([])
-  },
-)
+test('the capture agent is killed (-9) in mid-freeze: the guest is thawed without it, and the backup goes on', async () => {
+  const jobId = await cutWhileFrozen()
+  await site.machine.killCapture()
+  await expectThawed()
+  await site.machine.network.plugIn()
+  await site.machine.startCapture()
+  expect(pointOf(await site.edge.jobEnded(jobId))).not.toBe('')
+  await expectNothingLeft()
+})
+
+test('it is killed together with what thaws for it: the guest is thawed when it is back', async () => {
+  const jobId = await cutWhileFrozen()
+  const keepers = await site.machine.keeperPids(site.vm)
+  await site.machine.killCapture()
+  for (const pid of keepers) process.kill(pid, 'SIGKILL')
+  expect(await site.machine.isGuestFrozen(site.vm)).toBe(true)
+  await site.machine.network.plugIn()
+  await site.machine.startCapture()
+  await expectThawed()
+  expect(pointOf(await site.edge.jobEnded(jobId))).not.toBe('')
+  await expectNothingLeft()
+})
+
+async function expectThawed(): Promise<void> {
+  await waitUntil('the guest to be thawed', async () => !(await site.machine.isGuestFrozen(site.vm)), within(20_000))
+}
+
+/** Nothing of a first try that was cut off stays. */
+async function expectNothingLeft(): Promise<void> {
+  expect(await readdir(site.machine.marksDir)).toEqual([])
+  expect(await leftovers()).toEqual([])
+}

@@ -65,7 +65,8 @@ export function within(timeoutMs: number): { signal: AbortSignal; timeoutMs: num
   return { signal: AbortSignal.timeout(timeoutMs), timeoutMs }
 }
 
-async function partialBytes(repositoryDir: string): Promise<number> {
+/** How much lies in the repository's place for unfinished backups. */
+export async function partialBytes(repositoryDir: string): Promise<number> {
   let sum = 0
   for (const file of await partialFiles(repositoryDir)) sum += (await stat(file)).size
   return sum
