@@ -22,6 +22,14 @@ export const NbdTls = z.strictObject({
 })
 export type NbdTls = z.infer<typeof NbdTls>
 
+/** How long a lost connection is dialled again, with full jitter, before everything that waits is rejected. */
+export const NbdReconnect = z.strictObject({
+  forMs: z.int().min(0).max(86_400_000),
+  /** 0: a lost connection is never dialled again. */
+  attemptsMax: z.int().min(0).max(10_000),
+})
+export type NbdReconnect = z.infer<typeof NbdReconnect>
+
 export const NbdAddress = z.discriminatedUnion('transport', [
   z.strictObject({
     transport: z.literal('unix'),
@@ -43,10 +51,20 @@ export const NbdEndpoint = z.strictObject({
   /** Absent: not encrypted; a server that insists is `nbd.access_denied`. */
   tls: NbdTls.optional(),
   /**
+   * Connections opened at most, each only when those before have all they can work on. Absent: up to 4, by the size of
+   * the disk, where the server says that several are safe. A sink keeps to one where the server does not say so.
+   */
+  connections: z.int().min(1).max(16).optional(),
+  /**
    * Requests sent on one connection before its first reply. Absent: 16, as many as QEMU's server works on at once; more
    * only wait there. nbdkit works on as many as its `--threads` says.
    */
   requestsInFlightMax: z.int().min(1).max(256).optional(),
+  /**
+   * Absent: over TCP 2 minutes and 30 attempts; over a unix socket none, since the death of a local server must be seen
+   * at once.
+   */
+  reconnect: NbdReconnect.optional(),
 })
 export type NbdEndpoint = z.infer<typeof NbdEndpoint>
 

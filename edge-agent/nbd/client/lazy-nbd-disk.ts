@@ -33,6 +33,11 @@ export function lazyNbdSource({ endpoint, sizeBytes }: LazyNbdOptions): NbdSourc
       expectOnDisk(sizeBytes, offsetBytes, into.length)
       await (await disk.open(call)).read(offsetBytes, into, call)
     },
+    cache: async (range, call) => {
+      call.signal.throwIfAborted()
+      expectOnDisk(sizeBytes, range.offsetBytes, range.lengthBytes)
+      await (await disk.open(call)).cache(range, call)
+    },
     [Symbol.asyncDispose]: async () => await disk.close(),
   }
 }
@@ -56,6 +61,9 @@ export function lazyNbdSink({ endpoint, sizeBytes }: LazyNbdOptions): NbdSink {
     },
     writeZeroes: async (offsetBytes, lengthBytes, call) => {
       await (await openFor(offsetBytes, lengthBytes, call)).writeZeroes(offsetBytes, lengthBytes, call)
+    },
+    zeroFast: async (offsetBytes, lengthBytes, call) => {
+      return await (await openFor(offsetBytes, lengthBytes, call)).zeroFast(offsetBytes, lengthBytes, call)
     },
     trim: async (offsetBytes, lengthBytes, call) => {
       await (await openFor(offsetBytes, lengthBytes, call)).trim(offsetBytes, lengthBytes, call)

@@ -7,7 +7,7 @@ import { encodeOption } from '../wire/handshake-options.ts'
 import { NBD_OPT_ABORT } from '../wire/nbd-constants.ts'
 import { HandshakeBuffer } from './handshake-buffer.ts'
 import { connectNbdSocket, type SocketEvents } from './nbd-socket.ts'
-import { lossError, startTls } from './start-tls.ts'
+import { connectionLoss, handshakeLoss, startTls } from './start-tls.ts'
 
 const CONNECT_TIMEOUT_MS = 15_000
 /** Replies to options are short. */
@@ -127,9 +127,9 @@ export class NbdChannel {
   }
 
   #lost(cause: Error | undefined): void {
-    const error = lossError(this.#target.name, cause, this.#isFresh)
-    if (this.#user === undefined) this.handshake.fail(error)
-    else this.#user.lost(error)
+    const { name } = this.#target
+    if (this.#user === undefined) this.handshake.fail(handshakeLoss(name, cause, this.#isFresh))
+    else this.#user.lost(connectionLoss(name, cause))
     this.#onGone()
   }
 }

@@ -8,12 +8,13 @@ import { encodeRequest, type RequestStyle } from '../wire/requests.ts'
 import { type NbdSession, performHandshake } from './handshake.ts'
 import { InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
 import { type ChannelUser, withNbdChannel } from './nbd-channel.ts'
+import type { NbdRequester } from './nbd-requester.ts'
 import { nameOfAddress } from './nbd-socket.ts'
 import { ReplyParser } from './reply-parser.ts'
 import { expectAllowed } from './request-rules.ts'
 
 /** QEMU's server works on so many requests of a connection at once; what is sent beyond that only waits there. */
-const IN_FLIGHT_MAX_DEFAULT = 16
+export const IN_FLIGHT_MAX_DEFAULT = 16
 /** Callers bound their own concurrency; more than this is a mistake of theirs. */
 const WAITING_MAX = 65_536
 const CLOSE_TIMEOUT_MS = 2000
@@ -30,6 +31,8 @@ export interface NbdConnectOptions {
   readonly connectTimeoutMs?: number
   /** The server is given up when requests are in flight and no byte arrives for so long, ten times that while it flushes. Default 60 s. */
   readonly idleTimeoutMs?: number
+  /** Called once when the connection fails or is closed, before its requests are rejected. */
+  readonly onLost?: (error: PlatformError) => void
 }
 
 /**
@@ -37,7 +40,7 @@ export interface NbdConnectOptions {
  * in any order. It does not reconnect: when it is lost, everything in flight and all that comes later rejects with
  * `nbd.disconnected`, `nbd.timeout` or `nbd.protocol_violation`.
  */
-export class NbdConnection implements ChannelUser, AsyncDisposable {
+export class NbdConnection implements ChannelUser, NbdRequester {
   readonly session: NbdSession
   readonly #name: string
   readonly #socket: Socket
@@ -48,6 +51,7 @@ export class NbdConnection implements ChannelUser, AsyncDisposable {
   readonly #waiting = new Set<InFlightRequest>()
   readonly #contextIds: ReadonlySet<number>
   readonly #inFlightMax: number
+  readonly #onLost: ((error: PlatformError) => void) | undefined
   readonly #idleTimeoutMs: number
   readonly #watchdog: NodeJS.Timeout
   #lastCookie = 0
@@ -65,6 +69,7 @@ export class NbdConnection implements ChannelUser, AsyncDisposable {
     closed: Promise<void>
     inFlightMax: number
     idleTimeoutMs: number
+    onLost: ((error: PlatformError) => void) | undefined
   }) {
     this.session = parts.session
     this.#name = parts.name
@@ -72,6 +77,7 @@ export class NbdConnection implements ChannelUser, AsyncDisposable {
     this.#closed = parts.closed
     this.#contextIds = new Set(parts.session.contextIds.values())
     this.#inFlightMax = parts.inFlightMax
+    this.#onLost = parts.onLost
     this.#idleTimeoutMs = parts.idleTimeoutMs
     this.#requestStyle = parts.session.replyStyle === 'extended' ? 'extended' : 'compact'
     this.#parser = new ReplyParser({
@@ -174,6 +180,7 @@ export class NbdConnection implements ChannelUser, AsyncDisposable {
     const everybody = [...this.#inFlight.values(), ...this.#waiting]
     this.#inFlight.clear()
     this.#waiting.clear()
+    this.#onLost?.(error)
     for (const request of everybody) request.end(error)
   }
 
@@ -249,7 +256,7 @@ export class NbdConnection implements ChannelUser, AsyncDisposable {
  * Connects and negotiates. Rejects with `nbd.*` or the signal's reason.
  */
 export async function openNbdConnection(endpoint: NbdEndpoint, options: NbdConnectOptions): Promise<NbdConnection> {
-  const { idleTimeoutMs = 60_000 } = options
+  const { idleTimeoutMs = 60_000, onLost } = options
   const { requestsInFlightMax: inFlightMax = IN_FLIGHT_MAX_DEFAULT } = endpoint
   const name = `${nameOfAddress(endpoint.address)} export "${endpoint.exportName}"`
   return await withNbdChannel({ address: endpoint.address, name }, options, async (channel, call) => {
@@ -257,7 +264,7 @@ export async function openNbdConnection(endpoint: NbdEndpoint, options: NbdConne
     const session = await performHandshake(handshake, endpoint, async (tls) => await channel.upgrade(tls, call))
     if (handshake.heldBytes > 0) throw protocolViolation('bytes follow the handshake that nobody asked for')
     const { socket } = channel
-    const connection = new NbdConnection({ name, socket, session, closed, inFlightMax, idleTimeoutMs })
+    const connection = new NbdConnection({ name, socket, session, closed, inFlightMax, idleTimeoutMs, onLost })
     channel.attach(connection)
     return connection
   })

@@ -5,6 +5,10 @@ import type { NbdSession } from './handshake.ts'
 const PAYLOAD_BYTES_MAX = 1024 * 1024
 /** Of a request without payload: a multiple of 64 KiB, and small enough to be answered in time by a slow disk. */
 const RANGE_BYTES_MAX = 128 * 1024 * 1024
+/** Of a block status where the server can tell of runs longer than 32 bits can say. */
+const EXTENDED_STATUS_BYTES_MAX = 8 * 1024 * 1024 * 1024
+/** The longest range of a compact request, in whole blocks of any minimum size. */
+const COMPACT_BYTES_MAX = 2 ** 32 - 65_536
 
 /** The requests a range of data is cut into. */
 export function cutData(session: NbdSession, range: Extent): Extent[] {
@@ -16,6 +20,16 @@ export function cutData(session: NbdSession, range: Extent): Extent[] {
 /** The requests a range is cut into where nothing but the range is sent. */
 export function cutRange(range: Extent): Extent[] {
   return cut(range, RANGE_BYTES_MAX)
+}
+
+/** The same for what the server answers without touching the disk. */
+export function cutStatus({ replyStyle }: NbdSession, range: Extent): Extent[] {
+  return cut(range, replyStyle === 'extended' ? EXTENDED_STATUS_BYTES_MAX : RANGE_BYTES_MAX)
+}
+
+/** The same for what the server does at once or refuses: as few as possible. */
+export function cutQuickly({ replyStyle }: NbdSession, range: Extent): Extent[] {
+  return cut(range, replyStyle === 'extended' ? Number.MAX_SAFE_INTEGER : COMPACT_BYTES_MAX)
 }
 
 /** Pieces end at multiples of `pieceBytes` of the disk. */

@@ -1,12 +1,12 @@
 import type { Extent } from '@sendense/shared/domain/extent.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../wire/nbd-constants.ts'
-import type { NbdConnection } from './nbd-connection.ts'
 import { alignOutwards, cutData, settleAll } from './nbd-ranges.ts'
+import type { NbdRequester } from './nbd-requester.ts'
 
 /** Fills `into`, which has the length of the range, in as many requests as it takes, aligned as the server wants. */
 export async function readRange(
-  connection: NbdConnection,
+  connection: NbdRequester,
   range: Extent,
   into: Uint8Array,
   { signal }: CallOptions,
@@ -29,18 +29,21 @@ export async function readRange(
   await settleAll(reads)
 }
 
-/** Writes `bytes` at an offset in as many requests as it takes. The range must be aligned as the server wants. */
+/**
+ * Writes `bytes` at an offset in as many requests as it takes. The range must be aligned as the server wants.
+ * @param options `commandFlags`: NBD_CMD_FLAG_* of all these requests
+ */
 export async function writeRange(
-  connection: NbdConnection,
+  connection: NbdRequester,
   offsetBytes: number,
   bytes: Uint8Array,
-  { signal }: CallOptions,
+  { signal, commandFlags = 0 }: CallOptions & { readonly commandFlags?: number },
 ): Promise<void> {
   const pieces = cutData(connection.session, { offsetBytes, lengthBytes: bytes.length })
   const writes = pieces.map(async (piece) => {
     const start = piece.offsetBytes - offsetBytes
     const payload = bytes.subarray(start, start + piece.lengthBytes)
-    await connection.request({ command: NBD_CMD_WRITE, ...piece, payload, signal })
+    await connection.request({ command: NBD_CMD_WRITE, commandFlags, ...piece, payload, signal })
   })
   await settleAll(writes)
 }

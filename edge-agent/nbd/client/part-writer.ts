@@ -1,6 +1,6 @@
 import type { CallOptions } from '../../block/block-source.ts'
-import type { NbdConnection } from './nbd-connection.ts'
 import { alignOutwards } from './nbd-ranges.ts'
+import type { NbdRequester } from './nbd-requester.ts'
 import { readRange, writeRange } from './nbd-transfer.ts'
 
 /**
@@ -8,14 +8,19 @@ import { readRange, writeRange } from './nbd-transfer.ts'
  * writes may share a block.
  */
 export class PartWriter {
-  readonly #connection: NbdConnection
+  readonly #connection: NbdRequester
   #last: Promise<void> = Promise.resolve()
 
-  constructor(connection: NbdConnection) {
+  constructor(connection: NbdRequester) {
     this.#connection = connection
   }
 
-  async write(offsetBytes: number, bytes: Uint8Array, { signal }: CallOptions): Promise<void> {
+  /** @param options as of `writeRange` */
+  async write(
+    offsetBytes: number,
+    bytes: Uint8Array,
+    { signal, commandFlags = 0 }: CallOptions & { readonly commandFlags?: number },
+  ): Promise<void> {
     const before = this.#last
     const mine = Promise.withResolvers<void>()
     this.#last = mine.promise
@@ -26,7 +31,7 @@ export class PartWriter {
       const block = new Uint8Array(around.lengthBytes)
       await readRange(this.#connection, around, block, { signal })
       block.set(bytes, offsetBytes - around.offsetBytes)
-      await writeRange(this.#connection, around.offsetBytes, block, { signal })
+      await writeRange(this.#connection, around.offsetBytes, block, { signal, commandFlags })
     } finally {
       mine.resolve()
     }

@@ -26,10 +26,17 @@ export async function makeTestDir(): Promise<AsyncDisposable & { readonly dir: s
   return { dir, [Symbol.asyncDispose]: async () => await rm(dir, { recursive: true, force: true }) }
 }
 
-/** nbdkit with the plugin, filters and settings given, on a unix socket of its own. */
-export async function startNbdkit(args: readonly string[]): Promise<RealServer> {
-  const path = join(await mkdtemp(join(tmpdir(), 'nbd-real-')), 's')
+/** nbdkit with the plugin, filters and settings given, on a unix socket of its own or where a dead server had its. */
+export async function startNbdkit(args: readonly string[], insteadOf?: RealServer): Promise<RealServer> {
+  const path = await pickSocket(insteadOf)
   return await start('nbdkit', ['--foreground', '--unix', path, ...args], { transport: 'unix', path })
+}
+
+async function pickSocket(insteadOf?: RealServer): Promise<string> {
+  if (insteadOf?.endpoint.address.transport !== 'unix') return join(await mkdtemp(join(tmpdir(), 'nbd-real-')), 's')
+  const { path } = insteadOf.endpoint.address
+  await rm(path, { force: true })
+  return path
 }
 
 /** nbdkit on a loopback port. */

@@ -81,15 +81,20 @@ function tlsError(cause: unknown, what: string): PlatformError {
   return new PlatformError('nbd.tls_failed', `no TLS with NBD server ${what}: ${text}`, { cause })
 }
 
+/** What it means that a connection ended. */
+export function connectionLoss(name: string, cause: Error | undefined, why = ''): PlatformError {
+  return new PlatformError('nbd.disconnected', `NBD server ${name} closed the connection${why}`, { cause })
+}
+
 /**
- * What it means that a connection ended. With TLS 1.3 a server judges our certificate only after the handshake; some
- * then send an error, others (GnuTLS in nbdkit and QEMU) just close.
+ * The same in the handshake. With TLS 1.3 a server judges our certificate only after TLS was set up; some then send an
+ * error, others (GnuTLS in nbdkit and QEMU) just close.
  * @param isFresh TLS was set up and nothing was received since
  */
-export function lossError(name: string, cause: Error | undefined, isFresh = false): PlatformError {
+export function handshakeLoss(name: string, cause: Error | undefined, isFresh: boolean): PlatformError {
   if (codeOf(cause).startsWith('ERR_SSL_')) return tlsError(cause, name)
   const why = isFresh ? ' as soon as TLS was set up: it may want another client certificate' : ''
-  return new PlatformError('nbd.disconnected', `NBD server ${name} closed the connection${why}`, { cause })
+  return connectionLoss(name, cause, why)
 }
 
 function codeOf(cause: unknown): string {
