@@ -1,11 +1,14 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { findVmProcess } from '@sendense/edge-agent/platforms/kvm/vm-process.ts'
+import { findFreePort } from '@sendense/infra/processes/free-port.ts'
 import { runCommand } from '@sendense/infra/processes/run-command.ts'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
+import { checkoutDir } from '@sendense/infra/stack/stack-paths.ts'
 import { JobDetailView, type RestorePointView } from '@sendense/shared/contracts/api/protection-api.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { CaptureMachine } from '../harness/capture-machine.ts'
 import { convertToRaw, copyDisks, diskFile, expectSameContent, readRange } from '../harness/disk-images.ts'
 import { GuestShell } from '../harness/guest-shell.ts'
 import { SendenseCommand } from '../harness/sendense-command.ts'
@@ -18,6 +21,7 @@ const MIB = 1024 * 1024
 let product: TestStack
 let sendense: SendenseCommand
 beforeAll(async () => {
+  process.env['SENDENSE_EDGE_TUNNEL_PORT'] = String(await findFreePort())
   product = await openTestStack({ name: 'main-job' })
   sendense = new SendenseCommand({ homeDir: product.scratchDir, url: product.stack.portalUrl })
   const { ownerEmail, ownerPassword } = product.stack
@@ -232,5 +236,57 @@ describe('a guest that goes on writing', () => {
       within(30_000),
     )
     expect(product.vm.disks.map((disk) => disk.sizeBytes)).toEqual([512 * MIB, 256 * MIB])
+  })
+})
+
+describe('a KVM host elsewhere, behind a tunnel', () => {
+  const SIZE_BYTES = 16 * MIB
+  let machine: CaptureMachine
+  afterAll(async () => await machine?.[Symbol.asyncDispose]())
+
+  /** Writes as a guest does, past the product. */
+  async function write(pattern: number, offsetBytes: number): Promise<void> {
+    await machine.kvm('stop', 'elsewhere')
+    const file = diskFile(await machine.findVm('elsewhere'), 'disk0')
+    await runCommand('qemu-io', ['-f', 'qcow2', '-c', `write -P ${pattern} ${offsetBytes} 1M`, file], within(20_000))
+    await machine.kvm('start', 'elsewhere', '--accelerator', 'tcg')
+  }
+
+  test('is let in by a token, and its VMs are listed with their host', async () => {
+    machine = await CaptureMachine.open()
+    const { env } = product.process('agent').spec
+    const port = env?.['SENDENSE_EDGE_TUNNEL_PORT'] ?? ''
+    const cli = path.join(checkoutDir, 'edge-agent/cli/main.ts')
+    const create = [
+      'capture-token',
+      'create',
+      '--name',
+      'rack-7',
+      '--address',
+      `${machine.network.hereAddress}:${port}`,
+    ]
+    const token = await runCommand(process.execPath, [cli, ...create], { ...within(30_000), ...(env && { env }) })
+    const shape = ['--memory-bytes', String(32 * MIB), '--cpus', '1', '--disk', `disk0=new:${SIZE_BYTES}`]
+    await machine.kvm('create', '--name', 'elsewhere', ...shape)
+    await write(1, 0)
+    await machine.capture('enrol', '--token', token.trim())
+    await machine.startCapture()
+    const vm = await waitForVm(product.owner.api, 'elsewhere', ({ powerState }) => powerState === 'running')
+    expect(vm).toMatchObject({ hostName: 'rack-7', platform: 'kvm' })
+    expect((await sendense.run(['vms'])).stdout).toMatch(/elsewhere .* rack-7 /)
+  })
+
+  test('is backed up, first in full and then what changed, and gets its VMs back, byte for byte', async () => {
+    for (const [index, reason] of ['FULL_FIRST', 'INCREMENTAL'].entries()) {
+      if (index > 0) await write(2, 4 * MIB)
+      const job = await json(JobDetailView, 'backup', 'elsewhere', '--wait')
+      const point = await product.owner.restorePointOf(job)
+      expect(diskFacts(point, 'disk0')).toMatchObject({ reason, readBytes: MIB })
+      const name = `again-${index}`
+      await json(JobDetailView, 'restore', point.restorePointId, '--name', name, '--no-start', '--wait')
+      const source = diskFile(await machine.findVm('elsewhere'), 'disk0')
+      const copy = await convertToRaw(source, path.join(product.scratchDir, 'elsewhere.raw'))
+      await expectSameContent(copy, diskFile(await machine.findVm(name), 'disk0'))
+    }
   })
 })
