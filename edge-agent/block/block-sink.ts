@@ -9,6 +9,8 @@ export interface BlockSink extends AsyncDisposable {
   readonly sizeBytes: number
   /** Where another thread can open the same disk by itself. Absent: only this object reaches it. */
   readonly endpoint?: BlockEndpoint
+  /** How many may have `endpoint` open at once, each flushing what it wrote. Absent: one. */
+  readonly openersMax?: number
   /**
    * What an error means here that somebody got who opened `endpoint` by himself: the code this sink would have
    * rejected with. Absent: errors of the endpoint are its own. Pure; an error it does not know is returned as it is.

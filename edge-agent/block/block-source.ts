@@ -23,6 +23,8 @@ export interface BlockSource extends AsyncDisposable {
   readonly sizeBytes: number
   /** Where another thread can open the same disk by itself. Absent: only this object reaches it. */
   readonly endpoint?: BlockEndpoint
+  /** How many may have `endpoint` open at once. Absent: one. */
+  readonly openersMax?: number
   /**
    * What an error means here that somebody got who opened `endpoint` by himself: the code this source would have
    * rejected with. Absent: errors of the endpoint are its own. Pure; an error it does not know is returned as it is.

@@ -8,6 +8,7 @@ import { copyRestore } from './copy-restore.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, type Mover, noCheckpoint } from './mover.ts'
 import { areWritesLost, isThreadEnded, withRewinds } from './rewind.ts'
 import { SLAB_BYTES } from './slabs/run-buffer.ts'
+import { copyInLanes, lanesFor } from './threads/copy-in-lanes.ts'
 import { toBackupTask, toDiskTask, toRestoreTask } from './threads/endpoint-task.ts'
 import { MoverPool } from './threads/mover-pool.ts'
 import type { DiskRole, MoverTask } from './threads/mover-task.ts'
@@ -74,7 +75,7 @@ async function resumable<T extends MoverTask>(
   })
 }
 
-type Disks = { readonly [Role in DiskRole]?: BlockSource | BlockSink }
+type Disks = { readonly source: BlockSource } & { readonly [Role in DiskRole]?: BlockSource | BlockSink }
 
 async function copyInThread(
   pool: MoverPool,
@@ -83,12 +84,19 @@ async function copyInThread(
   options: CopyOptions,
 ): Promise<CopyProgress> {
   try {
-    return await pool.copy(task, options)
+    return await copyInLanes(pool, task, lanesOf(pool, disks), options)
   } catch (error) {
     if (!(error instanceof WorkerFailure)) throw error
     const disk = error.role === undefined ? undefined : disks[error.role]
     throw disk?.translateError?.(error.failure) ?? error.failure
   }
+}
+
+function lanesOf(pool: MoverPool, { source, sink, base }: Disks): number {
+  const openersMax = Math.min(
+    ...[source, sink, base].map((disk) => (disk === undefined ? Infinity : (disk.openersMax ?? 1))),
+  )
+  return lanesFor(pool, { sizeBytes: source.sizeBytes, openersMax })
 }
 
 function wholeSlabs(bytes: number): number {

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { BlockExtent, BlockSource } from '../block/block-source.ts'
 import { ExtentWalk, type PlanExtent, type WalkOptions } from './extent-walk.ts'
+import { LANE_STRIPE_BYTES } from './lane.ts'
 import { PauseSwitch } from './pause-switch.ts'
 
 const signal = AbortSignal.timeout(60_000)
@@ -193,4 +194,38 @@ describe('a walk over the extents of a disk', () => {
     await paused[Symbol.asyncDispose]()
     await expect(collect(paused)).rejects.toMatchObject({ code: 'internal.cancelled' })
   })
+
+  test('a lane gives its stripes alone, where they are', async () => {
+    const lengthBytes = 7 * LANE_STRIPE_BYTES + 4096
+    const source = createHugeSource(lengthBytes)
+    const lanes = await Promise.all(
+      [0, 1, 2].map(async (index) => {
+        const { walk } = walkOver(source, { dirtyOnly: false, lane: { index, count: 3 } })
+        await using owned = walk
+        return await Array.fromAsync(owned.extents())
+      }),
+    )
+    for (const [index, extents] of lanes.entries()) {
+      for (const { offsetBytes } of extents) expect(Math.floor(offsetBytes / LANE_STRIPE_BYTES) % 3).toBe(index)
+    }
+    const all = lanes.flat().toSorted((left, right) => left.offsetBytes - right.offsetBytes)
+    let at = 0
+    for (const extent of all) {
+      expect(extent.offsetBytes).toBe(at)
+      at = endOf(extent)
+    }
+    expect(at).toBe(lengthBytes)
+  })
 })
+
+/** A disk of data that answers for what it is asked. */
+function createHugeSource(sizeBytes: number): BlockSource {
+  return {
+    sizeBytes,
+    async *extents(range) {
+      yield { ...range, zero: false, dirty: true }
+    },
+    read: async () => undefined,
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+}

@@ -1,5 +1,7 @@
+import { endOf } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { BlockExtent, BlockSource, CallOptions } from '../block/block-source.ts'
+import { type Lane, onlyLane, stripesOf } from './lane.ts'
 import { NumberQueue } from './number-queue.ts'
 import type { PauseSwitch } from './pause-switch.ts'
 
@@ -26,6 +28,8 @@ export interface PlanExtent {
 export interface WalkOptions extends CallOptions {
   /** Where the walk begins. */
   readonly fromBytes: number
+  /** Only this part of the disk is looked at. Absent: all of it. */
+  readonly lane?: Lane
   /** Only dirty extents are looked at. */
   readonly dirtyOnly: boolean
   /** Told of each stretch that is not zeros, as soon as it is known. */
@@ -104,10 +108,13 @@ export class ExtentWalk implements AsyncDisposable {
   /** Never rejects. */
   async #walk(signal: AbortSignal): Promise<void> {
     try {
-      const { fromBytes } = this.#options
-      const lengthBytes = this.#source.sizeBytes - fromBytes
-      if (lengthBytes > 0) {
-        await this.#askAll(this.#source.extents({ offsetBytes: fromBytes, lengthBytes }, { signal }), signal)
+      const { fromBytes, lane = onlyLane } = this.#options
+      const rest = { offsetBytes: fromBytes, lengthBytes: Math.max(0, this.#source.sizeBytes - fromBytes) }
+      let at = fromBytes
+      for (const stripe of stripesOf(lane, rest)) {
+        this.#append(SKIPPED, stripe.offsetBytes - at)
+        await this.#askAll(this.#source.extents(stripe, { signal }), signal)
+        at = endOf(stripe)
       }
       this.#isComplete = true
       this.#options.onComplete()
@@ -136,7 +143,11 @@ export class ExtentWalk implements AsyncDisposable {
   }
 
   #note({ lengthBytes, zero, dirty }: BlockExtent): void {
-    const kind = this.#options.dirtyOnly && !dirty ? SKIPPED : zero ? ZERO : DATA
+    this.#append(this.#options.dirtyOnly && !dirty ? SKIPPED : zero ? ZERO : DATA, lengthBytes)
+  }
+
+  #append(kind: typeof SKIPPED | typeof ZERO | typeof DATA, lengthBytes: number): void {
+    if (lengthBytes === 0) return
     const isSame = this.#openKind === kind || (this.#openKind === CONTINUED_DATA && kind === DATA)
     if (!isSame) {
       if (this.#openBytes > 0) this.#found.push(this.#openBytes * KINDS + (this.#openKind ?? SKIPPED))

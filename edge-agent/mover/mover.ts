@@ -2,6 +2,7 @@ import type { BackupMode } from '@sendense/shared/domain/backup-reason.ts'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
 import type { ChunkIds } from './chunk-ids.ts'
+import type { Lane } from './lane.ts'
 import type { PauseSwitch } from './pause-switch.ts'
 import type { Throttle } from './rate/shared-throttle.ts'
 import type { FairShareOwner } from './slabs/fair-queue.ts'
@@ -80,6 +81,8 @@ export interface AnyCopyTask {
   readonly throttles?: readonly Throttle[]
   /** Buffers at most. Default 16 MiB, at least one run (1 MiB, or a chunk). */
   readonly bufferBytesMax?: number
+  /** Only this part of the disks is copied, and others copy the rest. Absent: all of it. */
+  readonly lane?: Lane
 }
 
 export interface BackupCopyTask extends AnyCopyTask {
@@ -132,7 +135,8 @@ export interface CopyOptions {
 
 /**
  * Moves the blocks of disks. Source and sink stay the caller's to dispose. When all disks have an `endpoint` the copy
- * runs in a worker thread that opens its own connections; otherwise on this thread.
+ * runs in a worker thread that opens its own connections, and in several at once where others have nothing to do and the
+ * disks' `openersMax` allow it; otherwise on this thread.
  *
  * A read that fails is tried again a few times. In the end every copy rejects with `source.read_failed` naming disk and
  * range, with what source or sink reject with, or the signal's reason; nothing of it is under way any more then, and what

@@ -130,6 +130,7 @@ function walkOf(
   return new ExtentWalk(task.source, {
     fromBytes: resume?.from.offsetBytes ?? 0,
     dirtyOnly,
+    ...(task.lane === undefined ? {} : { lane: task.lane }),
     onFound: (bytes, extents) => {
       counters.add('plannedBytes', bytes)
       counters.add('plannedExtents', extents)

@@ -8,6 +8,7 @@ export function repositorySink(sink: BlockSink, name: string): BlockSink {
   return {
     sizeBytes: sink.sizeBytes,
     ...(sink.endpoint === undefined ? {} : { endpoint: sink.endpoint }),
+    ...(sink.openersMax === undefined ? {} : { openersMax: sink.openersMax }),
     translateError: (error) => toRepositoryError(error, what),
     write: async (offsetBytes, bytes, options) =>
       await withRepositoryErrors(what, async () => await sink.write(offsetBytes, bytes, options)),
@@ -24,6 +25,7 @@ export function repositorySource(source: BlockSource, name: string): BlockSource
   return {
     sizeBytes: source.sizeBytes,
     ...(source.endpoint === undefined ? {} : { endpoint: source.endpoint }),
+    ...(source.openersMax === undefined ? {} : { openersMax: source.openersMax }),
     translateError: (error) => toRepositoryError(error, what),
     async *extents(range, options) {
       const extents = source.extents(range, options)[Symbol.asyncIterator]()

@@ -36,6 +36,11 @@ export class MoverPool implements AsyncDisposable {
     this.#slots = Array.from({ length: options.threadsMax }, () => ({ copyCount: 0 }))
   }
 
+  /** Threads, started or not, that have no copy. */
+  get idleCount(): number {
+    return this.#slots.filter(({ copyCount }) => copyCount === 0).length
+  }
+
   /** Rejects as MoverThread.copy; `internal.cancelled` once it was closed. */
   async copy(task: MoverTask, options: CopyOptions): Promise<CopyProgress> {
     if (this.#isClosed) throw closedError()

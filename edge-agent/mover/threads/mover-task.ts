@@ -14,6 +14,7 @@ const Any = {
   /** Of SharedThrottle. */
   throttles: z.array(z.instanceof(SharedArrayBuffer)),
   bufferBytesMax: z.int().positive().optional(),
+  lane: z.strictObject({ index: Count, count: z.int().positive() }).optional(),
 }
 const Resumable = {
   resumeFrom: Checkpoint.optional(),

@@ -93,11 +93,12 @@ function idsOf({ sizeBytes, chunkSizeBytes, chunkIds }: TaskOf<'backup' | 'resto
   return new ChunkIds(sizeBytes, chunkSizeBytes, chunkIds)
 }
 
-function ownedOf({ diskId, owner, throttles, bufferBytesMax }: MoverTask) {
+function ownedOf({ diskId, owner, throttles, bufferBytesMax, lane }: MoverTask) {
   return {
     ...(diskId === undefined ? {} : { diskId }),
     ...(owner === undefined ? {} : { owner }),
     ...(bufferBytesMax === undefined ? {} : { bufferBytesMax }),
+    ...(lane === undefined ? {} : { lane }),
     throttles: throttles.map((memory) => new SharedThrottle(memory)),
   }
 }

@@ -12,10 +12,12 @@ export interface LazyNbdOptions {
    * export has another size.
    */
   readonly sizeBytes: number
+  /** As BlockSource and BlockSink have it. Absent: one. */
+  readonly openersMax?: number
 }
 
 /** A source that connects at its first use: often only its `endpoint` is used, by another thread. */
-export function lazyNbdSource({ endpoint, sizeBytes }: LazyNbdOptions): NbdSource {
+export function lazyNbdSource({ endpoint, sizeBytes, openersMax = 1 }: LazyNbdOptions): NbdSource {
   const disk = new LazyDisk(async (call) => await openNbdSource(endpoint, call), {
     sizeBytes,
     wrongSize: 'source.disk_size_changed',
@@ -23,6 +25,7 @@ export function lazyNbdSource({ endpoint, sizeBytes }: LazyNbdOptions): NbdSourc
   return {
     sizeBytes,
     endpoint,
+    openersMax,
     async *extents(range, call) {
       call.signal.throwIfAborted()
       expectOnDisk(sizeBytes, range.offsetBytes, range.lengthBytes)
@@ -43,7 +46,7 @@ export function lazyNbdSource({ endpoint, sizeBytes }: LazyNbdOptions): NbdSourc
 }
 
 /** A sink that connects at its first use: often only its `endpoint` is used, by another thread. */
-export function lazyNbdSink({ endpoint, sizeBytes }: LazyNbdOptions): NbdSink {
+export function lazyNbdSink({ endpoint, sizeBytes, openersMax = 1 }: LazyNbdOptions): NbdSink {
   const disk = new LazyDisk(async (call) => await openNbdSink(endpoint, call), {
     sizeBytes,
     wrongSize: 'target.disk_size_mismatch',
@@ -56,6 +59,7 @@ export function lazyNbdSink({ endpoint, sizeBytes }: LazyNbdOptions): NbdSink {
   return {
     sizeBytes,
     endpoint,
+    openersMax,
     write: async (offsetBytes, bytes, call) => {
       await (await openFor(offsetBytes, bytes.length, call)).write(offsetBytes, bytes, call)
     },

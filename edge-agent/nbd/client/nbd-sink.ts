@@ -23,6 +23,7 @@ import { type BlockPiece, cutAtBlocks, cutQuickly, cutRange } from './nbd-ranges
 import type { NbdRequester } from './nbd-requester.ts'
 import { writeRange } from './nbd-transfer.ts'
 import { type NbdOpenOptions, openConnectionGroup } from './open-connection-group.ts'
+import { openersMaxOf } from './openers-max.ts'
 import { PartWriter } from './part-writer.ts'
 import { WriteLedger } from './write-ledger.ts'
 
@@ -79,12 +80,14 @@ type RangeCommand = typeof NBD_CMD_WRITE_ZEROES | typeof NBD_CMD_TRIM
 class ConnectedSink implements NbdSink {
   readonly sizeBytes: number
   readonly endpoint: NbdEndpoint
+  readonly openersMax: number
   readonly #connection: NbdRequester
   readonly #partWriter: PartWriter
 
   constructor(connection: NbdRequester, endpoint: NbdEndpoint) {
     this.sizeBytes = connection.session.sizeBytes
     this.endpoint = endpoint
+    this.openersMax = openersMaxOf(endpoint, connection.session)
     this.#connection = connection
     this.#partWriter = new PartWriter(connection)
   }

@@ -10,6 +10,7 @@ import { alignOutwards, cutRange, cutStatus } from './nbd-ranges.ts'
 import type { NbdRequester } from './nbd-requester.ts'
 import { readRange } from './nbd-transfer.ts'
 import { type NbdOpenOptions, openConnectionGroup } from './open-connection-group.ts'
+import { openersMaxOf } from './openers-max.ts'
 
 /** A disk read through an NBD export. Medium errors are `source.read_failed` with `details.offsetBytes`. */
 export interface NbdSource extends BlockSource {
@@ -31,6 +32,7 @@ export async function openNbdSource(endpoint: NbdEndpoint, options: NbdOpenOptio
   return {
     sizeBytes: connection.session.sizeBytes,
     endpoint,
+    openersMax: openersMaxOf(endpoint, connection.session),
     extents: (range, call) => readExtents(connection, endpoint, range, call),
     read: async (offsetBytes, into, call) => {
       call.signal.throwIfAborted()

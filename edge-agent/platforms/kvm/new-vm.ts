@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { BlockSink } from '../../block/block-sink.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import { lazyNbdSink } from '../../nbd/client/lazy-nbd-disk.ts'
+import { QEMU_OPENERS_MAX } from '../../nbd/client/openers-max.ts'
 import { type StorageDaemon, startStorageDaemon } from '../../qemu/storage-daemon.ts'
 import type { NewVm } from '../target-connector.ts'
 import type { KvmHost } from './kvm-host.ts'
@@ -69,7 +70,7 @@ class DraftVm implements NewVm {
     this.#daemon = daemon
     const sinks = parts.disks.map(({ diskId, sizeBytes }) => {
       const endpoint = daemon.endpoint(exportName(parts.config, diskId))
-      return [diskId, lazyNbdSink({ endpoint, sizeBytes })] as const
+      return [diskId, lazyNbdSink({ endpoint, sizeBytes, openersMax: QEMU_OPENERS_MAX })] as const
     })
     this.disks = new Map(sinks)
   }

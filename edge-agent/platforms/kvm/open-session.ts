@@ -3,6 +3,7 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
 import { lazyNbdSource } from '../../nbd/client/lazy-nbd-disk.ts'
+import { QEMU_OPENERS_MAX } from '../../nbd/client/openers-max.ts'
 import type { QmpConnection } from '../../qemu/qmp-connection.ts'
 import { chooseMode, type ModeAnswer } from '../choose-mode.ts'
 import type { BackupRequest, FrozenDisk, SourceVm } from '../source-connector.ts'
@@ -199,6 +200,7 @@ function frozenDisk(nbd: ServiceAddress, plan: DiskPlan, names: SessionNames): F
   const source = lazyNbdSource({
     endpoint: { kind: 'nbd', address, exportName: plan.names.export, ...dirty },
     sizeBytes,
+    openersMax: QEMU_OPENERS_MAX,
   })
   const token = { diskId, sizeBytes, checkpoint: names.bitmap, granularityBytes: GRANULARITY_BYTES }
   return { diskId, sizeBytes, mode, reason, source, ...(tracks ? { token } : {}) }

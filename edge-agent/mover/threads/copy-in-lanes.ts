@@ -1,0 +1,107 @@
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from '../mover.ts'
+import { LaneProgress } from './lane-progress.ts'
+import type { MoverPool } from './mover-pool.ts'
+import type { MoverTask } from './mover-task.ts'
+import { WorkerFailure } from './mover-thread.ts'
+
+/** A lane with less than this is not worth a second set of connections. */
+const LANE_BYTES_MIN = 256 * 1024 * 1024
+
+/** How many threads one copy is worth: those that have nothing to do, where the disk is large and may be opened as often. */
+export function lanesFor(
+  pool: MoverPool,
+  { sizeBytes, openersMax }: { sizeBytes: number; openersMax: number },
+): number {
+  return Math.max(1, Math.min(pool.idleCount, openersMax, Math.floor(sizeBytes / LANE_BYTES_MIN)))
+}
+
+/**
+ * Copies one disk in several threads at once, each its own stripes of it. Rejects as one copy would: with the first failure,
+ * and of several corrupt chunks with the one that comes first on the disk; when nothing is under way any more.
+ */
+export async function copyInLanes(
+  pool: MoverPool,
+  task: MoverTask,
+  count: number,
+  options: CopyOptions,
+): Promise<CopyProgress> {
+  if (count === 1) return await pool.copy(task, options)
+  const starts = Array.from({ length: count }, (_, index) => startOf(task, index))
+  const progress = new LaneProgress(starts)
+  const failures = new LaneFailures(task.kind !== 'backup')
+  const stops = starts.map(() => new AbortController())
+  const stopWhoCanOnlyLose = (): void => {
+    for (const [index, stop] of stops.entries()) {
+      if (failures.areSettled(progress.checkpointOf(index))) stop.abort(failures.first)
+    }
+  }
+  const ends = starts.map(async (resumeFrom, index) => {
+    const note = (now: CopyProgress): void => {
+      progress.note(index, now)
+      options.onProgress?.(progress.now())
+      stopWhoCanOnlyLose()
+    }
+    const own = stops[index]?.signal ?? options.signal
+    const call = { ...options, signal: AbortSignal.any([options.signal, own]), onProgress: note }
+    const start = task.kind === 'backup' ? {} : { resumeFrom }
+    try {
+      note(await pool.copy({ ...task, ...start, lane: { index, count } }, call))
+    } catch (error) {
+      failures.note(error)
+      stopWhoCanOnlyLose()
+    }
+  })
+  await Promise.all(ends)
+  options.signal.throwIfAborted()
+  if (failures.first !== undefined) throw failures.worst()
+  return progress.now()
+}
+
+/** Only the first lane brings along what was done before, so that it is counted once. */
+function startOf(task: MoverTask, index: number): CopyCheckpoint {
+  const from = task.kind === 'backup' ? noCheckpoint : (task.resumeFrom ?? noCheckpoint)
+  return index === 0 ? from : { ...from, doneBytes: 0, doneExtents: 0 }
+}
+
+class LaneFailures {
+  readonly #failures: unknown[] = []
+  /** Whether the first corrupt chunk of the disk has to be found: lanes go on until they are past the first one known. */
+  readonly #seeksFirstCorrupt: boolean
+
+  constructor(seeksFirstCorrupt: boolean) {
+    this.#seeksFirstCorrupt = seeksFirstCorrupt
+  }
+
+  get first(): unknown {
+    return this.#failures[0]
+  }
+
+  note(error: unknown): void {
+    this.#failures.push(error)
+  }
+
+  /** Whether a lane that has come so far cannot change the outcome any more. */
+  areSettled(reached: CopyCheckpoint | undefined): boolean {
+    if (this.#failures.length === 0) return false
+    const corrupt = this.#failures.map(corruptOffsetOf)
+    if (!this.#seeksFirstCorrupt || corrupt.includes(undefined)) return true
+    return (reached?.offsetBytes ?? 0) > Math.min(...corrupt.map((offsetBytes) => offsetBytes ?? 0))
+  }
+
+  /** What happened first, or of several corrupt chunks the one that comes first on the disk. */
+  worst(): unknown {
+    const [first] = this.#failures
+    if (corruptOffsetOf(first) === undefined) return first
+    const offsetOf = (error: unknown): number => corruptOffsetOf(error) ?? Infinity
+    return this.#failures.reduce((lowest, error) => (offsetOf(error) < offsetOf(lowest) ? error : lowest))
+  }
+}
+
+/** Where the corrupt chunk is, where that is what the error is about. */
+function corruptOffsetOf(error: unknown): number | undefined {
+  const failure = error instanceof WorkerFailure ? error.failure : error
+  if (!isPlatformError(failure, 'repository.chunk_corrupt')) return undefined
+  const { offsetBytes } = failure.details
+  return typeof offsetBytes === 'number' ? offsetBytes : undefined
+}
