@@ -19,7 +19,7 @@ import { ProgressBoard } from './control-link/progress-board.ts'
 import { JobEngine } from './jobs/job-engine.ts'
 import { prepareLocalRepository } from './jobs/local-repository.ts'
 import { PlatformRegistry } from './jobs/platform-registry.ts'
-import { RepositoryRegistry } from './jobs/repository-registry.ts'
+import { type RepositoryEntry, RepositoryRegistry } from './jobs/repository-registry.ts'
 import { VmInventory } from './jobs/vm-inventory.ts'
 import { createMover, type MoverOptions } from './mover/create-mover.ts'
 import { type OpenCaptureHosts, openCaptureHosts } from './open-capture-hosts.ts'
@@ -209,20 +209,21 @@ async function openRepositories(
   { identity, logger, signal }: CallOptions & { identity: AgentIdentity; logger: Logger },
 ): Promise<RepositoryRegistry> {
   const clock = systemClock
-  const entries =
-    config.repository === undefined
-      ? []
-      : [
-          await prepareLocalRepository({
-            ...config.repository,
-            stateDir: config.stateDir,
-            runtimeDir: path.join(config.runtimeDir, 'repositories'),
-            signingKey: identity.signingKey,
-            newId,
-            clock,
-            logger,
-          }),
-        ]
+  const entries: RepositoryEntry[] = []
+  if (config.repository !== undefined) {
+    const { dir, name, rate } = config.repository
+    const entry = await prepareLocalRepository({
+      dir,
+      name,
+      stateDir: config.stateDir,
+      runtimeDir: path.join(config.runtimeDir, 'repositories'),
+      signingKey: identity.signingKey,
+      newId,
+      clock,
+      logger,
+    })
+    entries.push(rate === undefined ? entry : { ...entry, rate })
+  }
   const registry = new RepositoryRegistry(entries, { clock, logger })
   await catalogue.transaction(
     async (tx) => {

@@ -1,5 +1,8 @@
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { RateSchedule as RateScheduleContract } from '@sendense/shared/contracts/rate-schedule.ts'
+import { parseByteSize } from '@sendense/shared/domain/byte-size.ts'
+import type { RateSchedule } from '@sendense/shared/domain/rate-schedule.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
 
@@ -13,6 +16,27 @@ const directory = z
 
 const MOVER_MEMORY_BYTES_MIN = 64 * 1024 * 1024
 const MOVER_MEMORY_BYTES = 1024 * 1024 * 1024
+
+/** A size like `50M`, always, or a RateSchedule as JSON. */
+function parseRate(text: string, context: z.RefinementCtx): RateSchedule {
+  const always = parseByteSize(text)
+  if (always !== undefined && always >= 1) return { zone: 'UTC', windows: [], otherwiseBytesPerSecond: always }
+  const parsed = RateScheduleContract.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  context.addIssue({
+    code: 'custom',
+    message: `neither a size like 50M nor a schedule: ${z.prettifyError(parsed.error)}`,
+  })
+  return z.NEVER
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
 
 const Environment = z.object({
   SENDENSE_EDGE_STATE_DIR: directory,
@@ -28,9 +52,10 @@ const Environment = z.object({
   SENDENSE_EDGE_KVM_RUNTIME_DIR: directory.optional(),
   SENDENSE_EDGE_REPOSITORY_DIR: directory.optional(),
   SENDENSE_EDGE_REPOSITORY_NAME: z.string().min(1).max(255).default('local repository'),
+  SENDENSE_EDGE_REPOSITORY_RATE: z.string().transform(parseRate).optional(),
   SENDENSE_EDGE_TUNNEL_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
   SENDENSE_EDGE_TUNNEL_HOST: z.string().min(1).max(255).optional(),
-  SENDENSE_EDGE_JOBS_MAX: z.coerce.number().int().min(1).max(64).default(2),
+  SENDENSE_EDGE_JOBS_MAX: z.coerce.number().int().min(1).max(256).default(2),
   SENDENSE_EDGE_MOVER_THREADS: z.coerce.number().int().min(1).max(64).optional(),
   SENDENSE_EDGE_MOVER_MEMORY_BYTES: z.coerce.number().int().min(MOVER_MEMORY_BYTES_MIN).default(MOVER_MEMORY_BYTES),
   SENDENSE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -48,7 +73,14 @@ export interface EdgeAgentConfig {
   readonly databaseName: string
   /** Plain-QEMU host to protect; absent: none. */
   readonly kvm: { readonly rootDir: string; readonly runtimeDir: string } | undefined
-  readonly repository: { readonly dir: string; readonly name: string } | undefined
+  readonly repository:
+    | {
+        readonly dir: string
+        readonly name: string
+        /** How fast its data may be moved, all jobs together. Absent: unlimited. */
+        readonly rate?: RateSchedule
+      }
+    | undefined
   /** Where capture agents connect to, 443 as a rule; absent: nowhere. `host`: the address to listen on, or all. */
   readonly tunnel: { readonly port: number; readonly host: string | undefined } | undefined
   readonly jobsMax: number
@@ -86,7 +118,13 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
             runtimeDir: found.SENDENSE_EDGE_KVM_RUNTIME_DIR ?? path.join(found.SENDENSE_EDGE_RUNTIME_DIR, 'kvm'),
           },
     repository:
-      repositoryDir === undefined ? undefined : { dir: repositoryDir, name: found.SENDENSE_EDGE_REPOSITORY_NAME },
+      repositoryDir === undefined
+        ? undefined
+        : {
+            dir: repositoryDir,
+            name: found.SENDENSE_EDGE_REPOSITORY_NAME,
+            ...(found.SENDENSE_EDGE_REPOSITORY_RATE === undefined ? {} : { rate: found.SENDENSE_EDGE_REPOSITORY_RATE }),
+          },
     tunnel:
       found.SENDENSE_EDGE_TUNNEL_PORT === undefined
         ? undefined

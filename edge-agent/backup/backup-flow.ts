@@ -10,6 +10,7 @@ import type { CallOptions } from '../block/block-source.ts'
 import type { Catalogue } from '../catalog/catalogue.ts'
 import type { RestorePointRecord } from '../catalog/restore-point-store.ts'
 import type { VmContextRecord } from '../catalog/vm-context-store.ts'
+import { troublesNote, withTroublesLogged } from '../jobs/copy-troubles.ts'
 import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
 import type { PlatformRegistry } from '../jobs/platform-registry.ts'
 import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
@@ -21,7 +22,7 @@ import type { SealedManifest } from '../repository/restore-point-manifest.ts'
 import { adoptRestorePoints } from './adopt-restore-points.ts'
 import type { BackupStep } from './backup-steps.ts'
 import { type BackupBase, checkpointsToKeep, chooseBase } from './choose-base.ts'
-import { copyDisks } from './copy-disks.ts'
+import { copyDisks, type ProgressSum } from './copy-disks.ts'
 import { nextInstant } from './next-instant.ts'
 import { isParentDamage, planWithoutParent, toDamageAlert } from './parent-damage.ts'
 import { planDisks, type PlannedDisk } from './plan-disks.ts'
@@ -204,7 +205,7 @@ async function copy(
 ): Promise<ReadonlyMap<string, CopyProgress>> {
   const ceiling = run.arguments.readRateMaxBytesPerSecond
   const owner = { tenantId: deps.tenantId, jobId: run.job.jobId }
-  const throttles: SharedThrottle[] = []
+  const throttles = deps.repositories.throttles(run.arguments.repositoryId)
   if (ceiling !== undefined) throttles.push(SharedThrottle.at(ceiling))
   const tasks = planned.map(({ frozen, mode }) => {
     const target = writer.disks.get(frozen.diskId)
@@ -215,11 +216,16 @@ async function copy(
     const { diskId } = frozen
     return { diskId, task: { ...task, diskId, owner, throttles } }
   })
-  const onProgress = ({ doneBytes, plannedBytes }: { doneBytes: number; plannedBytes: number }) => {
-    const sentence = `Copying ${vm.name}: ${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}.`
-    run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
-  }
-  return await copyDisks(deps.mover, tasks, { signal, onProgress })
+  return await withTroublesLogged(run, async (note) => {
+    const onProgress = (sum: ProgressSum) => {
+      note(sum)
+      const { doneBytes, plannedBytes } = sum
+      const copied = `${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}`
+      const sentence = `Copying ${vm.name}: ${copied}${troublesNote(sum)}.`
+      run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
+    }
+    return await copyDisks(deps.mover, tasks, { signal, onProgress })
+  })
 }
 
 /** The restore point exists by now: where the platform cannot be told, the next reconcile does it. */

@@ -47,14 +47,15 @@ export async function copyDisks(
   return counters
 }
 
-export type ProgressSum = Pick<CopyProgress, 'doneBytes' | 'plannedBytes'>
+export type ProgressSum = Pick<CopyProgress, 'doneBytes' | 'plannedBytes' | 'retriedReads' | 'rewinds'>
 
 function sumOf(counters: Iterable<CopyProgress>): ProgressSum {
-  let doneBytes = 0
-  let plannedBytes = 0
-  for (const counter of counters) {
-    doneBytes += counter.doneBytes
-    plannedBytes += counter.plannedBytes
+  const sum = { doneBytes: 0, plannedBytes: 0, retriedReads: 0, rewinds: 0 }
+  for (const { doneBytes, plannedBytes, retriedReads, rewinds } of counters) {
+    sum.doneBytes += doneBytes
+    sum.plannedBytes += plannedBytes
+    sum.retriedReads += retriedReads
+    sum.rewinds += rewinds
   }
-  return { doneBytes, plannedBytes }
+  return sum
 }

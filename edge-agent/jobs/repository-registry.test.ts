@@ -52,3 +52,20 @@ test('disposing ends an opening that is under way', async () => {
   expect(ended).toMatchObject({ status: 'rejected', reason: { code: 'internal.cancelled' } })
   await expect(registry.get(repositoryId, { signal })).rejects.toMatchObject({ code: 'internal.cancelled' })
 })
+
+async function refuse(): Promise<never> {
+  return await Promise.reject(new Error('not needed'))
+}
+
+test('a repository with a rate has one throttle for all copies, at the rate of now', async () => {
+  const { repositoryId } = openScene()
+  const record = { repositoryId, name: 'local', kind: 'qcow2-chain', location: 'memory' } as const
+  const rate = { zone: 'UTC', windows: [], otherwiseBytesPerSecond: 1000 }
+  await using limited = new RepositoryRegistry([{ record, open: refuse, rate }], { clock, logger })
+  const [throttle, ...more] = limited.throttles(repositoryId)
+  expect(throttle?.bytesPerSecond).toBe(1000)
+  expect(more).toEqual([])
+  expect(limited.throttles(repositoryId)[0]).toBe(throttle)
+  await using unlimited = new RepositoryRegistry([{ record, open: refuse }], { clock, logger })
+  expect(unlimited.throttles(repositoryId)).toEqual([])
+})

@@ -91,8 +91,8 @@ function layered(
 ): BlockSource {
   const { clock, random } = environment
   const onRetry = (): void => counters.add('retriedReads', 1)
-  const name = diskId === undefined ? 'the source disk' : `disk ${diskId}`
-  const retried = retryingSource(source, { name, clock, random, onRetry })
+  const name = diskId === undefined ? {} : { name: `disk ${diskId}` }
+  const retried = retryingSource(source, { ...name, clock, random, onRetry })
   return countingSource(retried, (bytes) => counters.add('readBytes', bytes))
 }
 

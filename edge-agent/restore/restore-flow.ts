@@ -8,6 +8,7 @@ import type { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
 import type { Catalogue } from '../catalog/catalogue.ts'
 import type { VmContextRecord } from '../catalog/vm-context-store.ts'
+import { troublesNote, withTroublesLogged } from '../jobs/copy-troubles.ts'
 import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
 import type { PlatformRegistry } from '../jobs/platform-registry.ts'
 import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
@@ -16,7 +17,7 @@ import type { VmInventory } from '../jobs/vm-inventory.ts'
 import type { Mover } from '../mover/mover.ts'
 import type { BootProof, TargetConnector } from '../platforms/target-connector.ts'
 import type { RestorePointReader } from '../repository/repository.ts'
-import { readDisks } from './read-disks.ts'
+import { readDisks, type ReadSum } from './read-disks.ts'
 import { isDamage, recordDamage } from './record-damage.ts'
 
 /** Emulated guests boot slowly on busy hosts. */
@@ -34,6 +35,7 @@ export interface RestoreDependencies {
   readonly mover: Mover
   readonly clock: Clock
   readonly newId: () => string
+  readonly tenantId: string
   /** Called when a step is done; tests stop the agent there. */
   readonly onStep?: (step: RestoreStep) => Promise<void>
 }
@@ -124,16 +126,19 @@ async function makeVm(
     options,
   )
   await deps.onStep?.('created')
-  const { writtenBytes } = await readDisks(
-    { mover: deps.mover, reader, sinks: vm.disks, idKey },
-    {
-      ...options,
-      onProgress: ({ doneBytes, plannedBytes }) => {
-        const sentence = `Restoring ${name}: ${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}.`
-        run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
-      },
-    },
-  )
+  const owner = { tenantId: deps.tenantId, jobId: run.job.jobId }
+  const throttles = deps.repositories.throttles(run.arguments.repositoryId)
+  const task = { mover: deps.mover, reader, sinks: vm.disks, idKey, owner, throttles }
+  const { writtenBytes } = await withTroublesLogged(run, async (note) => {
+    const onProgress = (sum: ReadSum) => {
+      note(sum)
+      const { doneBytes, plannedBytes } = sum
+      const restored = `${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}`
+      const sentence = `Restoring ${name}: ${restored}${troublesNote(sum)}.`
+      run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
+    }
+    return await readDisks(task, { ...options, onProgress })
+  })
   await deps.onStep?.('copied')
   const platformRef = await vm.finish(options)
   await run.log(

@@ -6,10 +6,12 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
 import type { Catalogue } from '../catalog/catalogue.ts'
+import { troublesNote, withTroublesLogged } from '../jobs/copy-troubles.ts'
 import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
 import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
 import { toUsageFact } from '../jobs/usage-facts.ts'
 import type { Mover } from '../mover/mover.ts'
+import type { RestorePointReader } from '../repository/repository.ts'
 import { readDisks, type ReadSum } from './read-disks.ts'
 import { isDamage, recordDamage } from './record-damage.ts'
 
@@ -19,6 +21,7 @@ export interface VerifyDependencies {
   readonly mover: Mover
   readonly clock: Clock
   readonly newId: () => string
+  readonly tenantId: string
 }
 
 type VerifyArguments = z.infer<typeof VerifyRestorePoint>
@@ -33,12 +36,7 @@ export function createVerifyRunner(deps: VerifyDependencies): JobRunner<VerifyAr
       const repository = await deps.repositories.get(repositoryId, options)
       try {
         await using reader = await repository.openRestorePoint(restorePointId, options)
-        const onProgress = ({ doneBytes, plannedBytes }: ReadSum) => {
-          const sentence = `Checking ${reader.sealed.manifest.vmName}: ${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}.`
-          run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
-        }
-        const task = { mover: deps.mover, reader, idKey: repository.idKey }
-        const { readBytes: checkedBytes } = await readDisks(task, { ...options, onProgress })
+        const { readBytes: checkedBytes } = await check(deps, { run, reader, idKey: repository.idKey }, options)
         const disks = reader.sealed.manifest.disks.length
         const summary = `The manifest's signature is right and every chunk of ${disks} disk${disks === 1 ? '' : 's'} matches its hash: ${formatByteSize(checkedBytes)} read back.`
         await recordPassed(deps, run, { checkedBytes, summary }, options)
@@ -56,6 +54,27 @@ export function createVerifyRunner(deps: VerifyDependencies): JobRunner<VerifyAr
     // It only reads: nothing to remove.
     recover: async () => undefined,
   }
+}
+
+interface Check {
+  readonly run: JobRun<VerifyArguments>
+  readonly reader: RestorePointReader
+  readonly idKey: Uint8Array
+}
+
+async function check(deps: VerifyDependencies, { run, reader, idKey }: Check, options: CallOptions): Promise<ReadSum> {
+  const owner = { tenantId: deps.tenantId, jobId: run.job.jobId }
+  const throttles = deps.repositories.throttles(run.arguments.repositoryId)
+  return await withTroublesLogged(run, async (note) => {
+    const onProgress = (sum: ReadSum) => {
+      note(sum)
+      const { doneBytes, plannedBytes } = sum
+      const checked = `${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}`
+      const sentence = `Checking ${reader.sealed.manifest.vmName}: ${checked}${troublesNote(sum)}.`
+      run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
+    }
+    return await readDisks({ mover: deps.mover, reader, idKey, owner, throttles }, { ...options, onProgress })
+  })
 }
 
 async function recordPassed(

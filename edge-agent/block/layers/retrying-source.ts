@@ -8,8 +8,8 @@ const ATTEMPTS_MAX = 5
 const DELAY = { baseMs: 200, capMs: 5000 }
 
 export interface RetryOptions {
-  /** Of the disk, for errors: `disk vda`. */
-  readonly name: string
+  /** Of the disk, for errors: `disk vda`. Absent: who sees them knows. */
+  readonly name?: string
   readonly clock: Clock
   /** 0 to 1. */
   readonly random: () => number
@@ -61,13 +61,14 @@ function isMediumError(error: unknown): error is PlatformError {
 /** The range is that of the failed request where the error has it: a part of what was asked for. */
 function named(
   error: PlatformError,
-  name: string,
+  name: string | undefined,
   asked: { readonly offsetBytes: number; readonly lengthBytes: number; readonly attempts: number },
 ): PlatformError {
   const { offsetBytes, lengthBytes } = error.details
   const exact = typeof offsetBytes === 'number' && typeof lengthBytes === 'number' ? { offsetBytes, lengthBytes } : {}
   const range = { ...asked, ...exact }
   const from = `${formatByteSize(range.lengthBytes)} from byte ${range.offsetBytes} (${formatByteSize(range.offsetBytes)})`
-  const message = `${name}: ${from} could not be read in ${asked.attempts} attempts: ${error.message}`
+  const whose = name === undefined ? '' : `${name}: `
+  const message = `${whose}${from} could not be read in ${asked.attempts} attempts: ${error.message}`
   return new PlatformError(error.code, message, { cause: error, details: { ...error.details, ...range } })
 }
