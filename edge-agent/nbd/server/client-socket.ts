@@ -4,6 +4,9 @@ import { type DirectReads, openDirectSocket } from './direct-socket.ts'
 /** Received into, where the consumer has no room of its own: enough for many requests, little of a payload. */
 const SCRATCH_BYTES = 16 * 1024
 
+/** After so long without a byte TCP asks whether the client's machine is still there: a client may rest for days. */
+const KEEP_ALIVE_MS = 60_000
+
 /** Takes what a client sends. */
 export interface ByteConsumer {
   /**
@@ -47,6 +50,7 @@ export class ClientSocket {
     this.closed = closed.promise
     socket.on('close', () => closed.resolve())
     socket.setNoDelay(true)
+    socket.setKeepAlive(true, KEEP_ALIVE_MS)
     this.#attach(socket)
     socket.resume()
   }

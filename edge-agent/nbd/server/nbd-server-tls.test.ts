@@ -18,6 +18,7 @@ import {
   NBD_REP_ERR_INVALID,
   NBD_REP_ERR_TLS_REQD,
 } from '../wire/nbd-constants.ts'
+import { NbdServer } from './nbd-server.ts'
 import { infoData, RawNbdClient } from './raw-nbd-client.ts'
 import { openTemporaryNbdServer, type TemporaryNbdServer } from './temporary-nbd-server.ts'
 
@@ -157,6 +158,15 @@ describe('a server that insists on TLS', () => {
       /version|alert/,
     )
   })
+})
+
+test('keys and certificates that are none, or of two pairs, are refused before anybody connects', async () => {
+  const stranger = await other.issue({ names: ['localhost'] })
+  const fine = { mode: 'required', key: own.keyPem, certificate: own.certificatePem } as const
+  for (const wrong of [{ key: 'none' }, { certificate: 'none' }, { key: stranger.keyPem }, { clientCa: 'none' }]) {
+    const make = () => new NbdServer({ tls: { ...fine, ...wrong } })
+    expect(make).toThrow(expect.objectContaining({ code: 'input.invalid' }))
+  }
 })
 
 describe('a server that checks its clients', () => {

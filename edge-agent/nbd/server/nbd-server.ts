@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
-import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { PlatformError, toPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { listenAt, type NbdAddress } from './listen-socket.ts'
 import { type NbdExport, PAYLOAD_BYTES_MAX, ServedExport } from './nbd-export.ts'
 import { ServerConnection } from './server-connection.ts'
-import type { NbdServerTls } from './start-tls.ts'
+import { expectUsable, type NbdServerTls } from './start-tls.ts'
 
 const EXPORTS_MAX = 1024
 
@@ -45,9 +45,11 @@ export class NbdServer implements AsyncDisposable {
   readonly #drainTimeoutMs: number
   #closing: Promise<void> | undefined
 
+  /** @throws PlatformError `input.invalid` where key and certificates are none, or do not belong together */
   constructor(options: NbdServerOptions) {
     const { memoryMaxBytes = 256 * 1024 * 1024, connectionsMax = 64, drainTimeoutMs = 10_000 } = options
     assert(memoryMaxBytes >= PAYLOAD_BYTES_MAX, 'one payload always has room')
+    if (options.tls !== 'off') expectUsable(options.tls)
     this.#options = options
     this.#pool = new BufferPool(memoryMaxBytes)
     this.#connectionsMax = connectionsMax
@@ -72,6 +74,9 @@ export class NbdServer implements AsyncDisposable {
     assert(this.#closing === undefined, 'a server that ends listens no more')
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => this.#accept(socket))
     const { address: real, remove } = await listenAt(server, address)
+    server.on('error', (error) => {
+      this.#report(new PlatformError('nbd.listen_failed', `a client could not be accepted: ${error.message}`))
+    })
     this.#listeners.push({ server, remove })
     return real
   }
@@ -159,7 +164,7 @@ export class NbdServer implements AsyncDisposable {
   async #forgetWhenOver(connection: ServerConnection): Promise<void> {
     await connection.over
     this.#connections.delete(connection)
-    if (isPlatformError(connection.lastError)) this.#report(connection.lastError)
+    if (connection.lastError !== undefined) this.#report(toPlatformError(connection.lastError))
   }
 
   /** A sole export is the default one too (NBD proto.md, "NBD_OPT_EXPORT_NAME"). */

@@ -59,7 +59,7 @@ export class ServerConnection {
     return this.#served
   }
 
-  /** Why it ended where it did not end in order: `nbd.*`. */
+  /** Why it ended where it did not end in order: `nbd.*`, or what nobody expected. */
   get lastError(): unknown {
     return this.#lastError
   }

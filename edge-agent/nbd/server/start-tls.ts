@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { createServer, type TLSSocket } from 'node:tls'
+import { createSecureContext, createServer, type TLSSocket } from 'node:tls'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 
@@ -18,6 +19,22 @@ export type NbdServerTls =
     }
 
 export type NbdServerCertificate = Exclude<NbdServerTls, 'off'>
+
+/** @throws PlatformError `input.invalid` where key and certificates are none, or do not belong together */
+export function expectUsable({ key, certificate, clientCa }: NbdServerCertificate): void {
+  try {
+    createSecureContext({ key, cert: certificate, ...(clientCa === undefined ? {} : { ca: clientCa }) })
+    if (clientCa !== undefined) parseCertificate(clientCa)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new PlatformError('input.invalid', `TLS cannot begin with this key and certificate: ${why}`, { cause: error })
+  }
+}
+
+/** `createSecureContext` takes an authority that is none, and then trusts nobody. */
+function parseCertificate(pem: string): X509Certificate {
+  return new X509Certificate(pem)
+}
 
 /**
  * Performs the server's side of a TLS handshake on a connected socket, TLS 1.2 or newer.
