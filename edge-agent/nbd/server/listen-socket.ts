@@ -3,9 +3,7 @@ import { chmod, link, lstat, mkdtemp, rm } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../../block/block-endpoint.ts'
-
-export type NbdAddress = NbdEndpoint['address']
+import type { NbdAddress } from '../../block/block-endpoint.ts'
 
 /** `sun_path` of unix(7), without its terminating zero. */
 const SOCKET_PATH_BYTES_MAX = 107

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { PlatformError, toPlatformError } from '@sendense/shared/errors/platform-error.ts'
-import type { NbdEndpoint } from '../../block/block-endpoint.ts'
+import type { NbdAddress } from '../../block/block-endpoint.ts'
 import { BufferPool } from './buffer-pool.ts'
-import { listenAt, type NbdAddress } from './listen-socket.ts'
+import { listenAt } from './listen-socket.ts'
 import { type NbdExport, PAYLOAD_BYTES_MAX, ServedExport } from './nbd-export.ts'
 import { ServerConnection } from './server-connection.ts'
 import { expectUsable, type NbdServerTls } from './start-tls.ts'
@@ -104,11 +104,6 @@ export class NbdServer implements AsyncDisposable {
     served.withdraw()
     await this.#drain(() => [...this.#connections].filter((connection) => connection.served === served))
     served.ended.abort(ending())
-  }
-
-  /** Address of an export for clients of this product. */
-  endpointOf(exportName: string, address: NbdAddress): NbdEndpoint {
-    return { kind: 'nbd', address, exportName }
   }
 
   /** Ends all connections as `removeExport` does, and stops listening. Sources and sinks are touched no more then. */

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import {
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
@@ -57,10 +56,3 @@ async function zero(sink: ServedSink, { request, signal }: ServedRequest): Promi
     await sink.write(at, ZERO_PIECE.subarray(0, pieceBytes), { signal })
   }
 }
-
-/** What the error of a disk is called on the wire. Pure. */
-export function isNoSpace(error: unknown): boolean {
-  return error instanceof PlatformError && NO_SPACE.has(error.code)
-}
-
-const NO_SPACE: ReadonlySet<string> = new Set(['target.no_space', 'repository.no_space', 'nbd.no_space'])

@@ -14,9 +14,12 @@ import {
 import { encodeError, encodeNone, encodeSimpleReply } from '../wire/reply-encoding.ts'
 import type { RequestFault } from './request-check.ts'
 import { serveBlockStatus } from './serve-block-status.ts'
-import { isNoSpace, NotFastError, serveChange } from './serve-change.ts'
+import { NotFastError, serveChange } from './serve-change.ts'
 import { serveRead } from './serve-read.ts'
 import type { ServedRequest } from './served-request.ts'
+
+/** Codes of disks that are full, wherever they lie. */
+const NO_SPACE: ReadonlySet<string> = new Set(['target.no_space', 'repository.no_space', 'nbd.no_space'])
 
 /**
  * Does what a request asks for and resolves with its reply, to be sent in one piece. A failure is a reply too: it never
@@ -55,7 +58,7 @@ function faultOf(error: unknown, signal: AbortSignal): RequestFault {
   const text = error instanceof Error ? error.message : String(error)
   if (error instanceof NotFastError) return { errorNumber: NBD_ENOTSUP, text }
   if (signal.aborted) return { errorNumber: NBD_ESHUTDOWN, text }
-  if (isNoSpace(error)) return { errorNumber: NBD_ENOSPC, text }
+  if (isPlatformError(error) && NO_SPACE.has(error.code)) return { errorNumber: NBD_ENOSPC, text }
   if (isPlatformError(error, 'nbd.read_only')) return { errorNumber: NBD_EPERM, text }
   if (isPlatformError(error, 'input.invalid')) return { errorNumber: NBD_EINVAL, text }
   return { errorNumber: NBD_EIO, text }
