@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
@@ -13,6 +13,7 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { createMemoryDisk } from '../block/memory-disk.ts'
 import { prepareLocalRepository } from '../jobs/local-repository.ts'
+import { createTestAuthority } from '../nbd/client/test-authority.ts'
 import { RawNbdClient } from '../nbd/server/raw-nbd-client.ts'
 import { backUp } from '../repository/repository-scenario.ts'
 
@@ -115,6 +116,36 @@ describe('serve FILE', () => {
     expect(Buffer.compare(await readFile(join(tmp.dir, 'copy.raw')), await readFile(image))).toBe(0)
     expect(await serving.stop()).toBe(0)
     await expect(stat(socket)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  test('over TLS lets in who has a certificate of its authority, and nobody else', async () => {
+    await using tmp = await makeDir()
+    const [image, folder] = [join(tmp.dir, 'disk.raw'), join(tmp.dir, 'client')]
+    await writeFile(image, randomBytes(MIB))
+    const authority = await createTestAuthority()
+    const own = await authority.issue({ names: ['127.0.0.1'] })
+    const client = await authority.issue({ names: ['client'] })
+    await mkdir(folder)
+    const files = {
+      'key.pem': own.keyPem,
+      'cert.pem': own.certificatePem,
+      'ca.pem': authority.caPem,
+      'client/ca-cert.pem': authority.caPem,
+      'client/client-cert.pem': client.certificatePem,
+      'client/client-key.pem': client.keyPem,
+    }
+    for (const [name, text] of Object.entries(files)) await writeFile(join(tmp.dir, name), text, { mode: 0o600 })
+    const pem = (name: string): string => join(tmp.dir, `${name}.pem`)
+    const tls = ['--tls-key', pem('key'), '--tls-certificate', pem('cert'), '--tls-client-ca', pem('ca')]
+    await using serving = await serve([image, '--tcp', '127.0.0.1:0', ...tls])
+    const uri = serving.uris.get('disk.raw') ?? ''
+    const { stdout } = await runFile('nbdinfo', ['--size', `${uri}?tls-certificates=${folder}`])
+    expect(stdout.trim()).toBe(String(MIB))
+    await expect(runFile('nbdinfo', [uri.replace('nbds:', 'nbd:')])).rejects.toThrow('Command failed')
+    const wrongKey = ['--tls-key', join(folder, 'client-key.pem'), '--tls-certificate', pem('cert')]
+    const refused = await serveInVain([image, '--tcp', '0', ...wrongKey])
+    expect(refused.stderr).toMatch(/^input.invalid: TLS cannot begin with this key and certificate/)
+    expect(await serving.stop()).toBe(0)
   })
 
   test('a second signal ends it although a client has not read its answers', async () => {
