@@ -10,7 +10,6 @@ import type { CallOptions } from '../block/block-source.ts'
 import type { Catalogue } from '../catalog/catalogue.ts'
 import type { RestorePointRecord } from '../catalog/restore-point-store.ts'
 import type { VmContextRecord } from '../catalog/vm-context-store.ts'
-import { troublesNote, withTroublesLogged } from '../jobs/copy-troubles.ts'
 import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
 import type { PlatformRegistry } from '../jobs/platform-registry.ts'
 import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
@@ -22,7 +21,8 @@ import type { SealedManifest } from '../repository/restore-point-manifest.ts'
 import { adoptRestorePoints } from './adopt-restore-points.ts'
 import type { BackupStep } from './backup-steps.ts'
 import { type BackupBase, checkpointsToKeep, chooseBase } from './choose-base.ts'
-import { copyDisks, type ProgressSum } from './copy-disks.ts'
+import { copyPlanned } from './copy-planned.ts'
+import { GuestSparing } from './guest-sparing.ts'
 import { nextInstant } from './next-instant.ts'
 import { isParentDamage, planWithoutParent, toDamageAlert } from './parent-damage.ts'
 import { planDisks, type PlannedDisk } from './plan-disks.ts'
@@ -94,6 +94,12 @@ interface Backup {
   readonly base: BackupBase
 }
 
+/** One whose disks stand still. */
+interface FrozenBackup extends Backup {
+  readonly planned: readonly PlannedDisk[]
+  readonly sparing: GuestSparing
+}
+
 async function backUp(deps: BackupDependencies, backup: Backup, { signal }: CallOptions): Promise<JobResult> {
   const { run, vm, base } = backup
   const wanted = run.arguments
@@ -107,12 +113,13 @@ async function backUp(deps: BackupDependencies, backup: Backup, { signal }: Call
   }
   await using session = await deps.platforms.source(vm.platform).openBackup(request, { signal })
   await deps.onStep?.('frozen')
+  await using sparing = await GuestSparing.open(session, { clock: deps.clock, signal })
   const held = AbortSignal.any([signal, session.lost])
   const instant = session.takenAt
   const takenAt = await nextInstant({ catalogue: deps.catalogue, vmId: vm.vmId, instant }, { signal: held })
   const first = planDisks(session.disks, base)
   await logPlan(run, session, first)
-  await using written = await writeDisks(deps, { ...backup, planned: first }, { signal: held })
+  await using written = await writeDisks(deps, { ...backup, planned: first, sparing }, { signal: held })
   held.throwIfAborted()
 
   const settled = AbortSignal.timeout(SETTLE_TIMEOUT_MS)
@@ -142,11 +149,7 @@ interface WrittenDisks extends AsyncDisposable {
  * Copies the frozen disks into a new writer. A parent that turns out damaged is given up, and the same frozen disks are
  * read in full: a VM does not stay without backups until a person asks for a full one.
  */
-async function writeDisks(
-  deps: BackupDependencies,
-  backup: Backup & { readonly planned: readonly PlannedDisk[] },
-  options: CallOptions,
-): Promise<WrittenDisks> {
+async function writeDisks(deps: BackupDependencies, backup: FrozenBackup, options: CallOptions): Promise<WrittenDisks> {
   const { run, vm, base, planned } = backup
   const parentId = planned.every(({ mode }) => mode === 'full') ? undefined : base.parent?.manifest.restorePointId
   try {
@@ -168,7 +171,7 @@ async function writeDisks(
 
 async function writeOnto(
   deps: BackupDependencies,
-  backup: Backup & { readonly planned: readonly PlannedDisk[] },
+  backup: FrozenBackup,
   { signal, parentId }: CallOptions & { readonly parentId: string | undefined },
 ): Promise<WrittenDisks> {
   const { vm, repository, planned } = backup
@@ -200,32 +203,16 @@ async function raiseDamage(
 
 async function copy(
   deps: BackupDependencies,
-  { run, vm, repository, planned, writer }: Backup & { planned: readonly PlannedDisk[]; writer: BackupWriter },
-  { signal }: CallOptions,
+  { run, vm, repository, planned, writer, sparing }: FrozenBackup & { readonly writer: BackupWriter },
+  options: CallOptions,
 ): Promise<ReadonlyMap<string, CopyProgress>> {
-  const ceiling = run.arguments.readRateMaxBytesPerSecond
-  const owner = { tenantId: deps.tenantId, jobId: run.job.jobId }
-  const throttles = deps.repositories.throttles(run.arguments.repositoryId)
+  const { repositoryId, readRateMaxBytesPerSecond: ceiling } = run.arguments
+  const throttles = deps.repositories.throttles(repositoryId)
   if (ceiling !== undefined) throttles.push(SharedThrottle.at(ceiling))
-  const tasks = planned.map(({ frozen, mode }) => {
-    const target = writer.disks.get(frozen.diskId)
-    if (target === undefined) throw new PlatformError('internal.unexpected', `no writer for disk ${frozen.diskId}`)
-    const { sink, base, chunkIds } = target
-    const onBase = base === undefined ? {} : { base }
-    const task = { mode, source: frozen.source, sink, chunkIds, idKey: repository.idKey, ...onBase }
-    const { diskId } = frozen
-    return { diskId, task: { ...task, diskId, owner, throttles } }
-  })
-  return await withTroublesLogged(run, async (note) => {
-    const onProgress = (sum: ProgressSum) => {
-      note(sum)
-      const { doneBytes, plannedBytes } = sum
-      const copied = `${formatByteSize(doneBytes)} of ${formatByteSize(plannedBytes)}`
-      const sentence = `Copying ${vm.name}: ${copied}${troublesNote(sum)}.`
-      run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
-    }
-    return await copyDisks(deps.mover, tasks, { signal, onProgress })
-  })
+  const owner = { tenantId: deps.tenantId, jobId: run.job.jobId }
+  const { idKey } = repository
+  const task = { mover: deps.mover, run, vmName: vm.name, planned, writer, idKey, owner, throttles, sparing }
+  return await copyPlanned(task, options)
 }
 
 /** The restore point exists by now: where the platform cannot be told, the next reconcile does it. */

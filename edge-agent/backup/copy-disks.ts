@@ -47,15 +47,19 @@ export async function copyDisks(
   return counters
 }
 
-export type ProgressSum = Pick<CopyProgress, 'doneBytes' | 'plannedBytes' | 'retriedReads' | 'rewinds'>
+export type ProgressSum = Pick<
+  CopyProgress,
+  'doneBytes' | 'plannedBytes' | 'retriedReads' | 'rewinds' | 'bytesPerSecond'
+>
 
 function sumOf(counters: Iterable<CopyProgress>): ProgressSum {
-  const sum = { doneBytes: 0, plannedBytes: 0, retriedReads: 0, rewinds: 0 }
-  for (const { doneBytes, plannedBytes, retriedReads, rewinds } of counters) {
+  const sum = { doneBytes: 0, plannedBytes: 0, retriedReads: 0, rewinds: 0, bytesPerSecond: 0 }
+  for (const { doneBytes, plannedBytes, retriedReads, rewinds, bytesPerSecond } of counters) {
     sum.doneBytes += doneBytes
     sum.plannedBytes += plannedBytes
     sum.retriedReads += retriedReads
     sum.rewinds += rewinds
+    sum.bytesPerSecond += bytesPerSecond
   }
   return sum
 }

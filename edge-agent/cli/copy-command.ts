@@ -27,6 +27,7 @@ interface CopyCommandOptions {
   readonly detectZeroes?: boolean
   readonly dirtyBitmap?: string
   readonly rate?: number
+  readonly connections?: number
   readonly checkpoint?: string
   readonly checkpointEvery?: number
   readonly tlsCertificates?: string
@@ -47,6 +48,7 @@ export function registerCopyCommand(program: Command): void {
     .option('--detect-zeroes', 'look for zeros in what is read, and write them as zeros')
     .option('--dirty-bitmap <name>', 'copy only what this bitmap of SRC (QEMU) says')
     .option('--rate <bytes>', 'read at most so many bytes a second; 512K, 50M, 1.5G', parseSize)
+    .option('--connections <count>', 'to each side at most; default: up to 4, by size and server', parseConnections)
     .option('--checkpoint <file>', 'keep in FILE where to go on, and go on from there')
     .option('--checkpoint-every <bytes>', 'how much may have to be copied again; default: 1G', parseSize)
     .option('--tls-certificates <dir>', 'for nbds: ca-cert.pem, and client-cert.pem and client-key.pem if asked for')
@@ -108,15 +110,24 @@ async function toTask(
   dst: string,
   options: CopyCommandOptions,
 ): Promise<Extract<MoverTask, { kind: 'disk' }>> {
-  const { targetIsZero, detectZeroes, dirtyBitmap, rate, checkpointEvery, tlsCertificates, targetTlsCertificates } =
-    options
+  const {
+    targetIsZero,
+    detectZeroes,
+    dirtyBitmap,
+    rate,
+    connections,
+    checkpointEvery,
+    tlsCertificates,
+    targetTlsCertificates,
+  } = options
   const source = await parseEndpoint(src, tlsCertificates)
   const sink = dst === NOWHERE ? undefined : await parseEndpoint(dst, targetTlsCertificates ?? tlsCertificates)
+  const own = connections === undefined ? {} : { connections }
   const dirtyContext = dirtyBitmap === undefined ? {} : { dirtyContext: `qemu:dirty-bitmap:${dirtyBitmap}` }
   return {
     kind: 'disk',
-    source: { ...source, ...dirtyContext },
-    ...(sink === undefined ? {} : { sink }),
+    source: { ...source, ...own, ...dirtyContext },
+    ...(sink === undefined ? {} : { sink: { ...sink, ...own } }),
     ...(targetIsZero === undefined ? {} : { sinkIsZero: targetIsZero }),
     ...(detectZeroes === undefined ? {} : { detectZeroes }),
     ...(dirtyBitmap === undefined ? {} : { dirtyOnly: true }),
@@ -170,4 +181,10 @@ function parseSize(text: string): number {
   const bytes = parseByteSize(text)
   if (bytes !== undefined && bytes >= 1) return bytes
   throw new InvalidArgumentError('a size like 4096, 512K, 50M or 1.5G')
+}
+
+function parseConnections(text: string): number {
+  const count = Number(text)
+  if (Number.isInteger(count) && count >= 1 && count <= 16) return count
+  throw new InvalidArgumentError('a number from 1 to 16')
 }

@@ -8,7 +8,8 @@ What is copied
   written there: say so only of a new, empty disk. With --dirty-bitmap only what the bitmap says is copied.
 
 How fast
-  As fast as both ends can; --rate keeps the reads to a rate. Buffers take 16 MiB at most.
+  As fast as both ends can; --rate keeps the reads to a rate. Buffers take 16 MiB at most. Up to 4 connections are made
+  to each side where its server says that several are safe. One that is lost over TCP is made again.
   A read that fails is tried again four times with growing delays; then the copy fails and names the range.
 
 Going on after an end

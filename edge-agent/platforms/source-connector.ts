@@ -2,6 +2,7 @@ import type { BackupMode, BackupReason } from '@sendense/shared/domain/backup-re
 import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
 import type { PlatformKind } from '@sendense/shared/domain/platform.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
+import type { ReadGuestIo } from '../mover/latency-guard.ts'
 
 export interface SourceDisk {
   readonly diskId: string
@@ -78,6 +79,11 @@ export interface SourceBackupSession extends AsyncDisposable {
   readonly disks: readonly FrozenDisk[]
   /** Aborts when the session can no longer be trusted (VM gone, fleecing space used up); the reason is a PlatformError. */
   readonly lost: AbortSignal
+  /**
+   * What the guest itself does on its disks: who copies them watches it, to spare the guest. Rejects as `openBackup`.
+   * Absent: the platform does not tell.
+   */
+  readonly guestIo?: ReadGuestIo
   /**
    * Call only after the restore point's manifest is durable. Makes `token` of each disk the base and drops the
    * old checkpoints. Idempotent; may be killed at any instant, then `reconcile` finishes it.

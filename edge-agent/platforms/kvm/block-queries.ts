@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
+import type { GuestIoCounters } from '../../mover/latency-guard.ts'
 import type { QmpConnection } from '../../qemu/qmp-connection.ts'
 
 /** QEMU QMP Reference, "BlockDirtyInfo"; bitmaps without a name are QEMU's own. */
@@ -69,4 +70,28 @@ export async function queryPowerState(
   const { status } = await qmp.execute('query-status', {}, z.object({ status: z.string() }), options)
   if (status === 'running') return 'running'
   return status === 'shutdown' || status === 'guest-panicked' ? 'stopped' : 'paused'
+}
+
+/** QEMU QMP Reference, "BlockStats": devices of a guest have a `qdev`; exports and jobs have none. */
+const DeviceStats = z.object({
+  qdev: z.string().optional(),
+  stats: z.object({
+    rd_operations: z.int().nonnegative(),
+    wr_operations: z.int().nonnegative(),
+    rd_total_time_ns: z.int().nonnegative(),
+    wr_total_time_ns: z.int().nonnegative(),
+  }),
+})
+
+/** Reads and writes of the guest on all its disks since QEMU was started, and the time they took. */
+export async function queryGuestIo(qmp: QmpConnection, options: CallOptions): Promise<GuestIoCounters> {
+  const devices = await qmp.execute('query-blockstats', {}, z.array(DeviceStats), options)
+  let operations = 0
+  let totalTimeNs = 0
+  for (const { qdev, stats } of devices) {
+    if (qdev === undefined) continue
+    operations += stats.rd_operations + stats.wr_operations
+    totalTimeNs += stats.rd_total_time_ns + stats.wr_total_time_ns
+  }
+  return { operations, totalTimeNs }
 }

@@ -1,6 +1,8 @@
 import type { ConsistencyLevel } from '@sendense/shared/domain/consistency.ts'
 import type { CallOptions } from '../../block/block-source.ts'
+import type { GuestIoCounters } from '../../mover/latency-guard.ts'
 import type { FrozenDisk, SourceBackupSession, SourceVm } from '../source-connector.ts'
+import { queryGuestIo } from './block-queries.ts'
 import { clearRemains, removeBitmaps } from './clear-remains.ts'
 import { type FleecingLimits, guardFleecing } from './fleecing-guard.ts'
 import { fromQemu } from './kvm-errors.ts'
@@ -57,6 +59,10 @@ export class KvmBackupSession implements SourceBackupSession {
       // The new bitmaps stay until the end: the manifest that names them may be sealed just now.
       this.#relieved = this.#clear(new Set([parts.names.frozenBitmap]))
     })
+  }
+
+  readonly guestIo = async (options: CallOptions): Promise<GuestIoCounters> => {
+    return await queryGuestIo(this.#parts.lease.qmp, options)
   }
 
   get lost(): AbortSignal {
