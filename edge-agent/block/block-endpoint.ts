@@ -62,7 +62,7 @@ export const NbdEndpoint = z.strictObject({
   requestsInFlightMax: z.int().min(1).max(256).optional(),
   /**
    * Absent: over TCP 2 minutes and 30 attempts; over a unix socket none, since the death of a local server must be seen
-   * at once.
+   * at once. Given: the first connection is dialled again likewise, since what leads to the server may be cut just then.
    */
   reconnect: NbdReconnect.optional(),
 })

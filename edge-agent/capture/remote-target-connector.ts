@@ -4,7 +4,7 @@ import type { BlockSink } from '../block/block-sink.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import { lazyNbdSink } from '../nbd/client/lazy-nbd-disk.ts'
 import { describeVm } from '../platforms/kvm/describe-vm.ts'
-import { vmIdOn } from '../platforms/kvm/vm-host.ts'
+import { nbdPatience, vmIdOn } from '../platforms/kvm/vm-host.ts'
 import type { VmMonitors } from '../platforms/kvm/vm-monitors.ts'
 import type { SourceVm } from '../platforms/source-connector.ts'
 import type { BootProof, NewVm, NewVmRequest, TargetConnector } from '../platforms/target-connector.ts'
@@ -46,7 +46,10 @@ export class RemoteTargetConnector implements TargetConnector {
         const exportName = exports.find((candidate) => candidate.diskId === diskId)?.exportName
         if (exportName === undefined) throw new PlatformError('capture.protocol_violation', `no export of ${diskId}`)
         const address = { transport: 'unix' as const, path: this.#host.socketPath(port) }
-        return [diskId, lazyNbdSink({ endpoint: { kind: 'nbd', address, exportName }, sizeBytes })] as const
+        return [
+          diskId,
+          lazyNbdSink({ endpoint: { kind: 'nbd', address, exportName, ...nbdPatience(this.#host) }, sizeBytes }),
+        ] as const
       })
       return new RemoteNewVm(this.#host, creationId, {
         disks: new Map(sinks),

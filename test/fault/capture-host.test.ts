@@ -1,16 +1,19 @@
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { JobRecord } from '@sendense/edge-agent/catalog/job-store.ts'
 import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { within } from '../harness/capture-machine.ts'
 import { CaptureSite, VM_NAME } from '../harness/capture-site.ts'
 import { copyDisks, diskFile, expectSameContent } from '../harness/disk-images.ts'
+import { partialBytes } from './mid-backup.ts'
 
 let site: CaptureSite
 let scratchDir = ''
 let compared = 0
+let restored = 0
 beforeAll(async () => {
   scratchDir = await mkdtemp(path.join(tmpdir(), 'sd-scratch-'))
   site = await CaptureSite.open()
@@ -41,11 +44,18 @@ async function expectRightBackup(reason: string): Promise<void> {
   await site.guest.writable()
   const point = await site.restorePoint(restorePointId)
   expect(point.disks.map((disk) => disk.reason)).toEqual([reason, reason])
-  const name = `round-${compared}`
+  expect(point.consistency).toBe('filesystem')
+  await expectRestored(restorePointId, copies)
+}
+
+/** Through the tunnel, to the host it came from. */
+async function expectRestored(restorePointId: string, copies: ReadonlyMap<string, string>): Promise<void> {
+  restored += 1
+  const name = `restored-${restored}`
   expect(await site.restore(restorePointId, name)).toMatchObject({ state: 'succeeded' })
-  const restored = await site.machine.findVm(name)
-  for (const [diskId, copy] of copies) await expectSameContent(copy, diskFile(restored, diskId))
-  await rm(directory, { recursive: true })
+  const vm = await site.machine.findVm(name)
+  for (const [diskId, copy] of copies) await expectSameContent(copy, diskFile(vm, diskId))
+  await site.machine.kvm('delete', name)
 }
 
 /** What sessions made beside the disks of the guest. */
@@ -65,12 +75,6 @@ test('a full backup and an incremental one, through the tunnel, are the source b
   expect(await leftovers()).toEqual([])
 })
 
-test('a guest behind the tunnel is frozen for its backup', async () => {
-  const { consistency } = await site.restorePoint(pointOf(await site.backUp()))
-  expect(consistency).toBe('filesystem')
-  expect(await readdir(site.machine.marksDir)).toEqual([])
-})
-
 /** Begins a backup and pulls the wire while the guest is being frozen: nobody over here can tell it to thaw. */
 async function cutWhileFrozen(): Promise<string> {
   const jobId = await site.startBackup()
@@ -87,7 +91,6 @@ test('a wire that is pulled in mid-freeze: the guest is thawed over there, and t
   await site.machine.network.plugIn()
   const { consistency } = await site.restorePoint(pointOf(await site.edge.jobEnded(jobId)))
   expect(consistency).toBe('crash')
-  await expectRightBackup('INCREMENTAL')
 })
 
 test('the capture agent is killed (-9) in mid-freeze: the guest is thawed without it, and the backup goes on', async () => {
@@ -122,3 +125,53 @@ async function expectNothingLeft(): Promise<void> {
   expect(await readdir(site.machine.marksDir)).toEqual([])
   expect(await leftovers()).toEqual([])
 }
+
+/** Begins a backup with much to copy, slowly, and resolves when some of it was written. */
+async function beginCopying(): Promise<string> {
+  await site.guest.run('dd if=/dev/urandom of=/dev/vdb bs=1M count=24 conv=notrunc,fsync 2>/dev/null')
+  const jobId = await site.startBackup({ readRateMaxBytesPerSecond: 4 * 1024 * 1024 })
+  const isWriting = async () => (await partialBytes(site.repositoryDir)) > 1024 * 1024
+  await waitUntil('the backup to write', isWriting, { ...within(60_000), pauseMs: 5 })
+  return jobId
+}
+
+test('in mid-backup the connections are cut, the wire is pulled, the capture agent is killed: it goes on, and is right', async () => {
+  await site.guest.readOnly()
+  const jobId = await beginCopying()
+  const copies = await copyDisks(site.vm, await mkdtemp(path.join(scratchDir, 'cut-')))
+  const cuts = [
+    async () => await site.tunnel.disconnect(site.captureAgentId),
+    async () => {
+      await site.machine.network.unplug()
+      await delay(1000)
+      await site.machine.network.plugIn()
+    },
+    async () => {
+      await site.machine.killCapture()
+      await site.machine.startCapture()
+    },
+  ]
+  for (const cut of cuts) {
+    expect(await site.jobState(jobId)).toBe('running')
+    const before = await partialBytes(site.repositoryDir)
+    await cut()
+    const goesOn = async () => (await partialBytes(site.repositoryDir)) > before
+    await waitUntil('the backup to go on', goesOn, { ...within(60_000), pauseMs: 5 })
+  }
+  const restorePointId = pointOf(await site.edge.jobEnded(jobId))
+  await site.guest.writable()
+  await expectRestored(restorePointId, copies)
+  await expectNothingLeft()
+})
+
+test('a host that is away for longer than the patience: the backup says so, and later nothing of it is left', async () => {
+  await site.setPatience(2000)
+  const jobId = await beginCopying()
+  await site.machine.killCapture()
+  const job = await site.edge.jobEnded(jobId)
+  expect(job).toMatchObject({ state: 'failed', error: { code: 'source.unreachable' } })
+  expect(await leftovers()).not.toEqual([])
+  await site.machine.startCapture()
+  await waitUntil('leftovers to be cleared', async () => (await leftovers()).length === 0, within(20_000))
+  await expectRightBackup('INCREMENTAL')
+})

@@ -110,6 +110,10 @@ export class CaptureSite implements AsyncDisposable {
     return await this.edge.jobEnded(jobId)
   }
 
+  async jobState(jobId: string): Promise<string | undefined> {
+    return (await this.#query(async (tx) => await tx.jobs.find(jobId)))?.state
+  }
+
   async restorePoint(restorePointId: string): Promise<RestorePointRecord> {
     const point = await this.#query(async (tx) => await tx.restorePoints.find(restorePointId))
     if (point === undefined) throw new Error(`there is no restore point ${restorePointId}`)

@@ -403,3 +403,37 @@ async function openAgain(server: SimulatedExport): Promise<ConnectionGroup> {
     }
   }
 }
+
+async function openAfter(failures: number, error: PlatformError, more: Partial<ConnectionGroupOptions>) {
+  const server = new SimulatedExport(SIZE_BYTES)
+  let dials = 0
+  const dial: ConnectionGroupOptions['dial'] = async (call) => {
+    dials += 1
+    if (dials <= failures) throw error
+    return await server.dial(call)
+  }
+  const opening = makeGroup(server, { dial, ...more })
+  const outcome = await opening.then(
+    async (group) => {
+      await group[Symbol.asyncDispose]()
+      return 'open'
+    },
+    (rejection: unknown) => (isPlatformError(rejection) ? rejection.code : 'another error'),
+  )
+  return { outcome, dials }
+}
+
+describe('the first connection', () => {
+  const away = new PlatformError('nbd.disconnected', 'nobody listens')
+  test('is dialled once, unless its way may be cut just now', async () => {
+    expect(await openAfter(3, away, {})).toEqual({ outcome: 'nbd.disconnected', dials: 1 })
+    expect(await openAfter(3, away, { patientFirst: true })).toEqual({ outcome: 'open', dials: 4 })
+  })
+
+  test('is not dialled for longer than a lost one is, nor when the server has answered', async () => {
+    const short = { patientFirst: true, reconnect: { forMs: 1_000_000, attemptsMax: 2 } }
+    expect(await openAfter(9, away, short)).toEqual({ outcome: 'nbd.disconnected', dials: 3 })
+    const refused = new PlatformError('nbd.access_denied', 'no')
+    expect(await openAfter(9, refused, { patientFirst: true })).toEqual({ outcome: 'nbd.access_denied', dials: 1 })
+  })
+})

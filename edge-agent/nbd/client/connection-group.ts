@@ -44,6 +44,8 @@ export interface ConnectionGroupOptions {
   /** Requests that one connection works on at once: when all have so many, another one is opened. */
   readonly inFlightMax: number
   readonly reconnect: NbdReconnect
+  /** The first connection is dialled like a lost one: its way may be cut just now. */
+  readonly patientFirst?: boolean
   /** Of a sink: it decides whether writes may be lost with a connection. Absent: nothing is written. */
   readonly ledger?: WriteLedger
   /** Must not throw. */
@@ -100,10 +102,9 @@ export class ConnectionGroup implements NbdRequester {
     this.#members = new ConnectionSlots(options.inFlightMax)
   }
 
-  /** Opens the first connection; that one is not dialled again when it fails. */
+  /** Opens the first connection; where that fails it is dialled again only if `patientFirst` says so. */
   static async open(options: ConnectionGroupOptions, { signal }: CallOptions): Promise<ConnectionGroup> {
-    const loss = new LossListener()
-    const connection = await options.dial({ signal, onLost: (error) => loss.tell(error) })
+    const { loss, connection } = await dialFirst(options, signal)
     const group = new ConnectionGroup(options, connection.session)
     group.#admit(connection, loss)
     return group
@@ -281,6 +282,24 @@ export class ConnectionGroup implements NbdRequester {
     }
     const leaving = leave()
     this.#leaving.add(leaving)
+  }
+}
+
+async function dialFirst(
+  { dial, reconnect, patientFirst = false, clock, random }: ConnectionGroupOptions,
+  signal: AbortSignal,
+): Promise<{ readonly loss: LossListener; readonly connection: NbdRequester }> {
+  const giveUpMs = clock.now().getTime() + reconnect.forMs
+  for (let attempts = 0; ; attempts += 1) {
+    const loss = new LossListener()
+    try {
+      return { loss, connection: await dial({ signal, onLost: (error) => loss.tell(error) }) }
+    } catch (error) {
+      const isOver = attempts >= reconnect.attemptsMax || clock.now().getTime() >= giveUpMs
+      if (!patientFirst || isOver || !isPlatformError(error) || !LOSSES.has(error.code)) throw error
+      const delayMs = retryDelayMs(attempts, { baseMs: REDIAL_BASE_MS, capMs: REDIAL_CAP_MS, random })
+      await clock.sleep(delayMs, { signal })
+    }
   }
 }
 

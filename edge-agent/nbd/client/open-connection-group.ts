@@ -44,6 +44,7 @@ export async function openConnectionGroup(
     },
     connectionsMax: (session: NbdSession) => connectionsMax(endpoint, session, ledger !== undefined),
     inFlightMax: endpoint.requestsInFlightMax ?? IN_FLIGHT_MAX_DEFAULT,
+    patientFirst: endpoint.reconnect !== undefined,
     reconnect: endpoint.reconnect ?? (endpoint.address.transport === 'tcp' ? RECONNECT_DEFAULT : RECONNECT_OFF),
     ...(ledger === undefined ? {} : { ledger }),
     onReconnect,

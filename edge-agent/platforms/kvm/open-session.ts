@@ -14,7 +14,7 @@ import { type GuestFreezer, withFrozenGuest } from './guest-freeze.ts'
 import { KvmBackupSession } from './kvm-backup-session.ts'
 import { isOurs, type SessionNames, sessionNames } from './session-names.ts'
 import { SessionWatch } from './session-watch.ts'
-import type { LocatedVm, ServiceAddress } from './vm-host.ts'
+import { type LocatedVm, nbdPatience, type ServiceAddress, type VmHost } from './vm-host.ts'
 import type { MonitorLease } from './vm-monitors.ts'
 
 /** Of new bitmaps: what QEMU takes for QCOW2 by itself, and what the repository's chunks divide into. */
@@ -62,7 +62,7 @@ export async function openSession(parts: SessionParts, { signal }: CallOptions):
     const { takenAt, consistency } = await takeInstant(qmp, parts, instantActions(plans, names), { signal })
     await exportDisks(qmp, nbd, plans, names, { signal })
     watch.expectJobs(plans.map((plan) => plan.names.job))
-    const disks = plans.map((plan) => frozenDisk(nbd, plan, names))
+    const disks = plans.map((plan) => frozenDisk({ host, nbd }, plan, names))
     const session = { located, lease, nbd, names, watch, limits, takenAt, consistency, vm, disks, onClosed }
     const opened = new KvmBackupSession(session)
     undo.move()
@@ -193,15 +193,16 @@ async function exportDisks(
   }
 }
 
-function frozenDisk(nbd: ServiceAddress, plan: DiskPlan, names: SessionNames): FrozenDisk {
+function frozenDisk(
+  { host, nbd }: { readonly host: VmHost; readonly nbd: ServiceAddress },
+  plan: DiskPlan,
+  names: SessionNames,
+): FrozenDisk {
   const { diskId, sizeBytes, mode, reason, tracks, baseBitmap } = plan
   const dirty = baseBitmap === undefined ? {} : { dirtyContext: `qemu:dirty-bitmap:${names.frozenBitmap}` }
   const address = { transport: 'unix' as const, path: nbd.path }
-  const source = lazyNbdSource({
-    endpoint: { kind: 'nbd', address, exportName: plan.names.export, ...dirty },
-    sizeBytes,
-    openersMax: QEMU_OPENERS_MAX,
-  })
+  const endpoint = { kind: 'nbd' as const, address, exportName: plan.names.export, ...dirty, ...nbdPatience(host) }
+  const source = lazyNbdSource({ endpoint, sizeBytes, openersMax: QEMU_OPENERS_MAX })
   const token = { diskId, sizeBytes, checkpoint: names.bitmap, granularityBytes: GRANULARITY_BYTES }
   return { diskId, sizeBytes, mode, reason, source, ...(tracks ? { token } : {}) }
 }

@@ -1,5 +1,9 @@
+import type { NbdReconnect } from '../../block/block-endpoint.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import type { VmConfig } from './vm-config.ts'
+
+/** No limit of its own: the time is. */
+const NBD_ATTEMPTS_MAX = 10_000
 
 /** What a VM offers on unix sockets of its host: QMP, the guest agent's protocol, NBD while a backup is open. */
 export const vmServices = ['monitor', 'guest-agent', 'nbd'] as const
@@ -88,6 +92,15 @@ export interface NewScratch {
 export interface LocatedVm {
   readonly host: VmHost
   readonly config: VmConfig
+}
+
+/**
+ * How long NBD goes on without its way to that host: longer than the rest of a backup does, so that it is the backup that
+ * says why it ended. A way on this machine is not dialled again.
+ */
+export function nbdPatience({ patienceMs }: Pick<VmHost, 'patienceMs'>): { readonly reconnect?: NbdReconnect } {
+  if (patienceMs === 0) return {}
+  return { reconnect: { forMs: 2 * patienceMs, attemptsMax: NBD_ATTEMPTS_MAX } }
 }
 
 /** The platform's name of a VM: its id, and before it that of its host, unless that is the agent's own machine. */
