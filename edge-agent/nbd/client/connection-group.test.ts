@@ -1,136 +1,27 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { NbdReconnect } from '../../block/block-endpoint.ts'
-import {
-  NBD_CMD_BLOCK_STATUS,
-  NBD_CMD_FLAG_FUA,
-  NBD_CMD_FLUSH,
-  NBD_CMD_READ,
-  NBD_CMD_WRITE,
-} from '../wire/nbd-constants.ts'
-import { ConnectionGroup, type ConnectionGroupOptions, type NbdReconnected } from './connection-group.ts'
-import type { NbdRequest } from './in-flight-request.ts'
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_FUA } from '../wire/nbd-constants.ts'
+import type { ConnectionGroupOptions, NbdReconnected } from './connection-group.ts'
 import { makeSteppedClock, SimulatedExport } from './simulated-export.ts'
+import {
+  answering,
+  BLOCK_BYTES,
+  flush,
+  openSimulatedGroup,
+  read,
+  SIZE_BYTES,
+  stepping,
+  write,
+} from './simulated-group.ts'
 import { WriteLedger } from './write-ledger.ts'
 
-const SIZE_BYTES = 4096
-const BLOCK_BYTES = 64
 const signal = AbortSignal.timeout(60_000)
-const patient: NbdReconnect = { forMs: 1_000_000, attemptsMax: 1000 }
 
-function makeGroup(server: SimulatedExport, options: Partial<ConnectionGroupOptions> = {}) {
-  return ConnectionGroup.open(
-    {
-      name: 'simulated',
-      dial: async (call) => await server.dial(call),
-      connectionsMax: () => 3,
-      inFlightMax: 2,
-      reconnect: patient,
-      clock: makeSteppedClock(),
-      random: () => 0.5,
-      ...options,
-    },
-    { signal },
-  )
-}
-
-function read(block: number): NbdRequest & { readonly into: Uint8Array } {
-  const into = new Uint8Array(BLOCK_BYTES)
-  return { command: NBD_CMD_READ, offsetBytes: block * BLOCK_BYTES, lengthBytes: BLOCK_BYTES, into, signal }
-}
-
-function write(block: number, fill: number, commandFlags = 0): NbdRequest {
-  const payload = new Uint8Array(BLOCK_BYTES).fill(fill)
-  const range = { offsetBytes: block * BLOCK_BYTES, lengthBytes: BLOCK_BYTES }
-  return { command: NBD_CMD_WRITE, commandFlags, ...range, payload, signal }
-}
-
-const flush: NbdRequest = { command: NBD_CMD_FLUSH, offsetBytes: 0, lengthBytes: 0, signal }
-
-/** Numbers below a bound, the same for the same seed (mulberry32). */
-function makeDice(seed: number): (sides: number) => number {
-  let state = seed >>> 0
-  return (sides) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % sides
-  }
-}
-
-/** Does `step` once a turn of the event loop until `work` has settled. */
-async function stepping<T>(work: Promise<T>, step: () => void): Promise<T> {
-  const progress = { isOver: false }
-  const watched = work.finally(() => {
-    progress.isOver = true
-  })
-  watched.catch(() => undefined)
-  while (!progress.isOver) {
-    step()
-    await nextTurn()
-  }
-  return await watched
-}
-
-/** Answers, cuts and crashes as the dice say, until `work` has settled. */
-async function drive<T>(server: SimulatedExport, dice: (sides: number) => number, work: Promise<T>): Promise<T> {
-  return await stepping(work, () => {
-    const connections = [...server.connections]
-    const connection = connections[dice(Math.max(1, connections.length))]
-    const event = dice(20)
-    if (event === 0) {
-      server.refusals = dice(4)
-      server.crash(() => dice(2) === 0)
-    } else if (event === 1) {
-      connection?.cut()
-    } else if (connection !== undefined && connection.pending.length > 0) {
-      connection.answer(dice(connection.pending.length))
-    }
-  })
-}
-
-describe('connections that stand in for each other', () => {
-  test('reads all end with the right bytes, whatever is lost meanwhile', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.nat(), async (seed) => {
-        const dice = makeDice(seed)
-        const server = new SimulatedExport(SIZE_BYTES)
-        for (let at = 0; at < SIZE_BYTES; at += 1) server.current[at] = dice(256)
-        server.durable.set(server.current)
-        await using group = await makeGroup(server)
-        const reads = Array.from({ length: 60 }, () => read(dice(SIZE_BYTES / BLOCK_BYTES)))
-        await drive(server, dice, Promise.all(reads.map(async (one) => await group.request(one))))
-        for (const { offsetBytes, into } of reads) {
-          expect(Buffer.compare(into, server.durable.subarray(offsetBytes, offsetBytes + BLOCK_BYTES))).toBe(0)
-        }
-      }),
-      { numRuns: 60 },
-    )
-  })
-
-  test('what a flush covered survives every crash, and who writes again after nbd.writes_uncertain loses nothing', async () => {
-    let uncertainties = 0
-    await fc.assert(
-      fc.asyncProperty(fc.nat(), async (seed) => {
-        const dice = makeDice(seed)
-        const server = new SimulatedExport(SIZE_BYTES)
-        uncertainties += await drive(server, dice, copyBlocks(server, dice))
-        const expected = Array.from({ length: SIZE_BYTES / BLOCK_BYTES }, (_, block) => (block % 255) + 1)
-        for (const [block, fill] of expected.entries()) {
-          const bytes = server.durable.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)
-          expect(bytes.every((byte) => byte === fill)).toBe(true)
-        }
-      }),
-      { numRuns: 60 },
-    )
-    expect(uncertainties).toBeGreaterThan(0)
-  })
-
+describe('a sink of several connections', () => {
   test('with nothing unflushed a sink goes on, and otherwise says so once the server answers again', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, { ledger: new WriteLedger(), connectionsMax: () => 1 })
+    await using group = await openSimulatedGroup(server, { ledger: new WriteLedger(), connectionsMax: () => 1 })
     await answering(server, group.request(write(0, 1)))
     await answering(server, group.request(flush))
     await answering(server, group.request(write(1, 2, NBD_CMD_FLAG_FUA)))
@@ -148,7 +39,7 @@ describe('connections that stand in for each other', () => {
   test('a write in flight is uncertain too, and a flush that was cut covers nothing', async () => {
     for (const cutWhile of [write(0, 1), flush]) {
       const server = new SimulatedExport(SIZE_BYTES)
-      await using group = await makeGroup(server, { ledger: new WriteLedger(), connectionsMax: () => 1 })
+      await using group = await openSimulatedGroup(server, { ledger: new WriteLedger(), connectionsMax: () => 1 })
       if (cutWhile === flush) await answering(server, group.request(write(0, 1)))
       const request = group.request(cutWhile)
       await nextTurn()
@@ -159,7 +50,7 @@ describe('connections that stand in for each other', () => {
 
   test('of several connections of a sink, losing one with writes on any is uncertain', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, { ledger: new WriteLedger(), inFlightMax: 1 })
+    await using group = await openSimulatedGroup(server, { ledger: new WriteLedger(), inFlightMax: 1 })
     const writes = Promise.allSettled([
       group.request(write(0, 1)),
       group.request(write(1, 2)),
@@ -180,7 +71,7 @@ describe('connections that stand in for each other', () => {
 describe('an outage', () => {
   test('is bounded by attempts, told to everybody that waits and to all that come later', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, { reconnect: { forMs: 1_000_000, attemptsMax: 5 } })
+    await using group = await openSimulatedGroup(server, { reconnect: { forMs: 1_000_000, attemptsMax: 5 } })
     server.refusals = 100
     server.crash(() => true)
     const waiting = [group.request(read(0)), group.request(read(1))]
@@ -192,7 +83,7 @@ describe('an outage', () => {
   test('is bounded by time, with delays that grow up to 5 s', async () => {
     const clock = makeSteppedClock()
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, {
+    await using group = await openSimulatedGroup(server, {
       clock,
       random: () => 1,
       reconnect: { forMs: 30_000, attemptsMax: 1000 },
@@ -207,7 +98,7 @@ describe('an outage', () => {
     const events: NbdReconnected[] = []
     const server = new SimulatedExport(SIZE_BYTES)
     const reconnect = { forMs: 1_000_000, attemptsMax: 4 }
-    await using group = await makeGroup(server, { reconnect, onReconnect: (event) => events.push(event) })
+    await using group = await openSimulatedGroup(server, { reconnect, onReconnect: (event) => events.push(event) })
     for (let outage = 0; outage < 3; outage += 1) {
       server.refusals = 3
       for (const connection of server.connections)
@@ -221,7 +112,7 @@ describe('an outage', () => {
 
   test('is not over before something was answered: a request that kills the server each time ends it', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, { reconnect: { forMs: 1_000_000, attemptsMax: 7 } })
+    await using group = await openSimulatedGroup(server, { reconnect: { forMs: 1_000_000, attemptsMax: 7 } })
     const deadly = stepping(group.request(read(0)), () => {
       if (server.waitingCount > 0) server.crash(() => true)
     })
@@ -231,7 +122,7 @@ describe('an outage', () => {
 
   test('does not hold an aborted caller', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, { clock: { ...makeSteppedClock(), sleep: sleepForEver } })
+    await using group = await openSimulatedGroup(server, { clock: { ...makeSteppedClock(), sleep: sleepForEver } })
     server.crash(() => true)
     const control = new AbortController()
     const impatient = group.request({ ...read(0), signal: control.signal })
@@ -249,7 +140,7 @@ describe('an outage', () => {
     ] as const) {
       const server = new SimulatedExport(SIZE_BYTES)
       let dials = 0
-      await using group = await makeGroup(server, {
+      await using group = await openSimulatedGroup(server, {
         dial: async (call) => {
           dials += 1
           if (dials > 1) throw new PlatformError(code, 'simulated')
@@ -264,7 +155,7 @@ describe('an outage', () => {
 
   test('is not waited for where the endpoint says so', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server, { reconnect: { forMs: 0, attemptsMax: 0 } })
+    await using group = await openSimulatedGroup(server, { reconnect: { forMs: 0, attemptsMax: 0 } })
     const reading = group.request(read(0))
     await nextTurn()
     server.crash(() => true)
@@ -283,7 +174,7 @@ describe('another disk under the same name', () => {
   }
   test.each(Object.entries(changes))('with %s is nbd.export_changed', async (_, change) => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server)
+    await using group = await openSimulatedGroup(server)
     server.crash(() => true)
     server.session = { ...server.session, ...change }
     await expect(group.request(read(0))).rejects.toMatchObject({ code: 'nbd.export_changed' })
@@ -292,7 +183,7 @@ describe('another disk under the same name', () => {
 
   test('ids of contexts may differ: answers come under those of the first connection', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server)
+    await using group = await openSimulatedGroup(server)
     server.crash(() => true)
     server.session = { ...server.session, contextIds: new Map([['base:allocation', 9]]) }
     const runs = [{ lengthBytes: 64, flags: 3 }]
@@ -306,7 +197,7 @@ describe('another disk under the same name', () => {
 describe('several connections', () => {
   test('are opened only when those before are busy, up to the maximum, and share the bytes', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server)
+    await using group = await openSimulatedGroup(server)
     await answering(server, group.request(read(0)))
     expect(server.dialCount).toBe(1)
     const reads: Promise<unknown>[] = []
@@ -321,7 +212,7 @@ describe('several connections', () => {
 
   test('a server that has enough of us is asked once', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server)
+    await using group = await openSimulatedGroup(server)
     server.refusals = 100
     const reads = Array.from({ length: 12 }, async (_, block) => {
       await group.request(read(block))
@@ -332,7 +223,7 @@ describe('several connections', () => {
 
   test('one that breaks the protocol ends all', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await makeGroup(server)
+    await using group = await openSimulatedGroup(server)
     const reading = group.request(read(0))
     await nextTurn()
     for (const connection of server.connections)
@@ -344,7 +235,7 @@ describe('several connections', () => {
 
   test('closing ends what is in flight and what is dialled', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    const group = await makeGroup(server)
+    const group = await openSimulatedGroup(server)
     const reads = Array.from({ length: 5 }, async (_, block) => {
       await group.request(read(block))
     })
@@ -356,52 +247,9 @@ describe('several connections', () => {
   })
 })
 
-/** Answers everything until `work` has settled. */
-async function answering<T>(server: SimulatedExport, work: Promise<T>): Promise<T> {
-  return await stepping(work, () => {
-    for (const connection of server.connections) connection.answer(0)
-  })
-}
-
 /** Of a clock that stands still. */
 async function sleepForEver(_: number, call: { signal: AbortSignal }): Promise<void> {
   await new Promise((_resolve, reject) => call.signal.addEventListener('abort', () => reject(call.signal.reason)))
-}
-
-/**
- * Writes every block, flushes now and then, and after `nbd.writes_uncertain` opens the disk anew and writes again from
- * the last flush on. Resolves with how often that happened.
- */
-async function copyBlocks(server: SimulatedExport, dice: (sides: number) => number): Promise<number> {
-  let checkpoint = 0
-  let uncertainties = 0
-  while (checkpoint < SIZE_BYTES / BLOCK_BYTES) {
-    const opened = await openAgain(server)
-    await using group = opened
-    try {
-      while (checkpoint < SIZE_BYTES / BLOCK_BYTES) {
-        const end = Math.min(checkpoint + 1 + dice(8), SIZE_BYTES / BLOCK_BYTES)
-        const blocks = Array.from({ length: end - checkpoint }, (_, index) => checkpoint + index)
-        await Promise.all(blocks.map(async (block) => await group.request(write(block, (block % 255) + 1))))
-        await group.request(flush)
-        checkpoint = end
-      }
-    } catch (error) {
-      if (!isPlatformError(error, 'nbd.writes_uncertain')) throw error
-      uncertainties += 1
-    }
-  }
-  return uncertainties
-}
-
-async function openAgain(server: SimulatedExport): Promise<ConnectionGroup> {
-  for (;;) {
-    try {
-      return await makeGroup(server, { ledger: new WriteLedger() })
-    } catch (error) {
-      if (!isPlatformError(error, 'nbd.disconnected')) throw error
-    }
-  }
 }
 
 async function openAfter(failures: number, error: PlatformError, more: Partial<ConnectionGroupOptions>) {
@@ -412,7 +260,7 @@ async function openAfter(failures: number, error: PlatformError, more: Partial<C
     if (dials <= failures) throw error
     return await server.dial(call)
   }
-  const opening = makeGroup(server, { dial, ...more })
+  const opening = openSimulatedGroup(server, { dial, ...more })
   const outcome = await opening.then(
     async (group) => {
       await group[Symbol.asyncDispose]()

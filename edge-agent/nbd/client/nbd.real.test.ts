@@ -60,6 +60,12 @@ async function startQcow2(start: (image: string) => Promise<RealServer>): Promis
   return owning(await start(join(dir, 'disk.qcow2')), owner)
 }
 
+async function startRaw(): Promise<RealServer> {
+  const { dir, ...owner } = await makeTestDir()
+  await qemuImg('create', '-q', '-f', 'raw', join(dir, 'disk.raw'), String(SIZE_BYTES))
+  return owning(await startQemuNbd(join(dir, 'disk.raw'), ['--format=raw']), owner)
+}
+
 async function startStorageDaemon(): Promise<RealServer> {
   return await startQcow2(startStorageDaemonExport)
 }
@@ -76,6 +82,7 @@ const servers: Record<string, () => Promise<RealServer>> = {
     return await startNbdkit([...policy, ...sizes, 'blocksize-error-policy=error'])
   },
   'qemu-nbd': async () => await startQcow2(async (image) => await startQemuNbd(image, ['--format=qcow2'])),
+  'qemu-nbd, a raw file': startRaw,
   'qemu-storage-daemon': startStorageDaemon,
 }
 

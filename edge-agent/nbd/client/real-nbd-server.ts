@@ -53,14 +53,15 @@ export async function startQemuNbd(image: string, args: readonly string[] = []):
   return await start('qemu-nbd', [...fixed, ...args, image], { transport: 'unix', path })
 }
 
-/** qemu-storage-daemon exporting one QCOW2 image, writable, under the name `disk`. */
-export async function startStorageDaemonExport(image: string): Promise<RealServer> {
+/** qemu-storage-daemon exporting one QCOW2 image, writable, under the name `disk`, with bitmaps of the image. */
+export async function startStorageDaemonExport(image: string, bitmaps: readonly string[] = []): Promise<RealServer> {
   const path = join(await mkdtemp(join(tmpdir(), 'nbd-real-')), 's')
   const file = { 'driver': 'file', 'filename': image, 'node-name': 'file0', 'discard': 'unmap' }
   const disk = { 'driver': 'qcow2', 'file': 'file0', 'node-name': 'disk0', 'discard': 'unmap' }
   const args = ['--blockdev', JSON.stringify(file), '--blockdev', JSON.stringify(disk)]
   args.push('--nbd-server', `addr.type=unix,addr.path=${path}`)
-  args.push('--export', 'type=nbd,id=e0,node-name=disk0,name=disk,writable=on')
+  const nbd = { 'type': 'nbd', 'id': 'e0', 'node-name': 'disk0', 'name': 'disk', 'writable': true, bitmaps }
+  args.push('--export', JSON.stringify(nbd))
   return await start('qemu-storage-daemon', args, { transport: 'unix', path }, 'disk')
 }
 
