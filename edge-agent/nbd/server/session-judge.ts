@@ -134,7 +134,7 @@ class SessionJudge {
       if (header.length < (isExtended ? 32 : 28) || header.readUInt32BE(0) !== magic) return asked
       const [flags, command] = [header.readUInt16BE(4), header.readUInt16BE(6)]
       const length = isExtended ? header.readBigUInt64BE(24) : BigInt(header.readUInt32BE(24))
-      const hasPayload = isExtended ? (flags & 32) !== 0 : command === 1
+      const hasPayload = command === 1 || (isExtended && (flags & 32) !== 0)
       if (hasPayload && length > 2n ** 25n) return asked
       const payload = hasPayload ? this.#take(Number(length)) : undefined
       if (payload !== undefined && payload.length < Number(length)) return asked

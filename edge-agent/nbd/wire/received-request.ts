@@ -43,7 +43,8 @@ export function requestHeaderBytes(extended: boolean): number {
 
 /**
  * Decodes magic (u32), command flags (u16), type (u16), cookie (u64), offset (u64), length (u32, or u64 where extended
- * headers were negotiated). Nothing but the magic is judged here.
+ * headers were negotiated). Nothing but the magic is judged here. A WRITE has its payload also where an extended header
+ * does not say so: QEMU's client (seen: 10.0.13) does not.
  * @throws PlatformError `nbd.protocol_violation` on another magic: where the next request begins is not known any more
  */
 export function decodeRequest(bytes: Buffer, extended: boolean): ReceivedRequest {
@@ -54,7 +55,8 @@ export function decodeRequest(bytes: Buffer, extended: boolean): ReceivedRequest
   const commandFlags = bytes.readUInt16BE(4)
   const command = bytes.readUInt16BE(6)
   const lengthBytes = extended ? readU64(bytes, 24) : bytes.readUInt32BE(24)
-  const hasPayload = extended ? (commandFlags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 : command === NBD_CMD_WRITE
+  const saysPayload = extended && (commandFlags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0
+  const hasPayload = command === NBD_CMD_WRITE || saysPayload
   return {
     command,
     commandFlags,
