@@ -14,8 +14,9 @@ export const onlyLane: Lane = { index: 0, count: 1 }
 
 /** What of a range lies in the lane, in disk order, clamped to the range. The only lane has all of it in one. */
 export function* stripesOf({ index, count }: Lane, range: Extent): Generator<Extent, void, undefined> {
+  if (range.lengthBytes === 0) return
   if (count === 1) {
-    if (range.lengthBytes > 0) yield range
+    yield range
     return
   }
   const firstStripe = Math.floor(range.offsetBytes / LANE_STRIPE_BYTES)

@@ -46,7 +46,8 @@ export async function runCopy(
   const { task } = shape
   const { slabs, held, nowMs } = environment
   const counters = new CopyCounters(nowMs, shape.resume?.from ?? noCheckpoint)
-  const slabsPerRun = slabsFor(runBytesMax(shape.plan.chunkSizeBytes))
+  const runBytes = runBytesMax(shape.plan.chunkSizeBytes)
+  const slabsPerRun = slabsFor(runBytes)
   const share = held.use(slabs.join(task.owner ?? newOwner(), { slabsPerRun }))
   const windowMax = Math.max(1, Math.floor(slabsFor(task.bufferBytesMax ?? BUFFER_BYTES_MAX) / slabsPerRun))
   const checkpoints = checkpointsOf(shape, counters)
@@ -61,6 +62,7 @@ export async function runCopy(
     {
       share,
       window: new SlabWindow(windowMax),
+      runBytesMax: runBytes,
       throttles: task.throttles ?? [],
       pause,
       nowMs,

@@ -23,6 +23,8 @@ export interface RunWork {
 export interface PumpParts {
   readonly share: SlabShare
   readonly window: SlabWindow
+  /** How long a run of data is at most. */
+  readonly runBytesMax: number
   readonly throttles: readonly Throttle[]
   readonly pause: PauseSwitch
   readonly nowMs: () => number
@@ -47,6 +49,7 @@ export class RunPump {
   /** Ends the waiting for the next run. */
   readonly #stop = new AbortController()
   #dataRuns = 0
+  #dataBytes = 0
   #zeroRuns = 0
   #settled: PromiseWithResolvers<void> | undefined
 
@@ -119,11 +122,13 @@ export class RunPump {
     const buffer = await this.#takeBuffer(wait)
     checkpoints?.begin(run)
     this.#dataRuns += 1
+    this.#dataBytes += run.lengthBytes
     this.#start(
       run,
       async () => {
         await this.#work.data(run, buffer, work)
         this.#dataRuns -= 1
+        this.#dataBytes -= run.lengthBytes
         share.giveBack(buffer)
         window.note(run.lengthBytes, this.#parts.nowMs())
       },
@@ -131,12 +136,18 @@ export class RunPump {
     )
   }
 
+  /** The window is of full runs: of scattered small ones, which wait rather than work, more are under way. */
+  get #isWindowFull(): boolean {
+    const { window, runBytesMax } = this.#parts
+    return this.#dataRuns >= window.max || this.#dataBytes >= window.size * runBytesMax
+  }
+
   /** A buffer, when the copy is not paused. */
   async #takeBuffer(wait: CallOptions): Promise<RunBuffer> {
-    const { share, pause, window } = this.#parts
+    const { share, pause } = this.#parts
     for (;;) {
       await this.#untilRunning(wait)
-      while (this.#dataRuns >= window.size) await this.#untilSettled(wait)
+      while (this.#isWindowFull) await this.#untilSettled(wait)
       const buffer = await share.acquire(wait)
       if (!pause.isPaused && !wait.signal.aborted) return buffer
       share.giveBack(buffer)

@@ -12,7 +12,7 @@ const LOSS_TO_SHRINK = 0.97
 const EPOCHS_BETWEEN_TRIALS = 8
 
 /**
- * How many buffers a copy uses at once. Few are enough, and kinder to the CPU's cache, where both disks are near; many are needed
+ * How many buffers a copy uses at once, all of them full. Few are enough, and kinder to the CPU's cache, where both disks are near; many are needed
  * where each round trip takes long. It tries the next larger and the next smaller window now and then, and keeps
  * what moved more bytes for its size. Pure.
  */
@@ -39,6 +39,11 @@ export class SlabWindow {
     this.#min = Math.min(SIZE_MIN, max)
     this.#size = Math.min(SIZE_START, max)
     this.#settledSize = this.#size
+  }
+
+  /** As given. */
+  get max(): number {
+    return this.#max
   }
 
   get size(): number {
