@@ -12,6 +12,7 @@ const TASKS = {
   'start': { debian: true, tests: false, script: ['infra/start.ts'] },
   'test': { debian: true, tests: true, script: ['infra/test.ts'] },
   'test:unit': { debian: false, tests: false, script: ['infra/test.ts', '--unit'] },
+  'bench:mover': { debian: true, tests: true, script: ['test/bench/mover-benchmark.ts'] },
   'setup': { debian: true, tests: true, script: undefined },
 }
 

@@ -1,0 +1,60 @@
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import process from 'node:process'
+import { promisify } from 'node:util'
+import { createMover } from '@sendense/edge-agent/mover/create-mover.ts'
+import { BenchReport } from './bench-report.ts'
+import { measureCopies } from './mover/copies.ts'
+import { measureFiftyJobs } from './mover/fifty-jobs.ts'
+import { measureIncremental } from './mover/incremental.ts'
+
+const GIB = 1024 ** 3
+const run = promisify(execFile)
+
+/**
+ * `npm run bench:mover [copies|fifty-jobs|incremental …]`: the mover against nbdcopy and qemu-img, in the
+ * same run, medians of five rounds. JSON lines; the last one has the figures of the parts that ran.
+ */
+const PARTS = {
+  'copies': measureCopies,
+  'fifty-jobs': measureFiftyJobs,
+  'incremental': measureIncremental,
+} as const
+
+const wanted = process.argv.slice(2)
+const unknown = wanted.find((name) => !Object.hasOwn(PARTS, name))
+if (unknown !== undefined) throw new Error(`unknown part ${unknown}; there are ${Object.keys(PARTS).join(', ')}`)
+
+const report = new BenchReport('mover')
+report.note({
+  nbdkit: await versionOf('nbdkit'),
+  nbdcopy: await versionOf('nbdcopy'),
+  qemuImg: await versionOf('qemu-img'),
+})
+const dir = await mkdtemp(join(await roomyDir(14 * GIB), 'sendense-bench-'))
+try {
+  await using mover = createMover({})
+  for (const [name, measure] of Object.entries(PARTS)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue
+    const partDir = join(dir, name)
+    await mkdir(partDir)
+    await measure({ dir: partDir, mover, report, signal: new AbortController().signal })
+    await rm(partDir, { recursive: true, force: true })
+  }
+} finally {
+  await rm(dir, { recursive: true, force: true })
+}
+report.end()
+
+/** Memory where there is enough of it, so that no disk is measured; the temporary directory otherwise. */
+async function roomyDir(neededBytes: number): Promise<string> {
+  const { bavail, bsize } = await statfs('/dev/shm').catch(() => ({ bavail: 0, bsize: 0 }))
+  return bavail * bsize >= neededBytes ? '/dev/shm' : tmpdir()
+}
+
+async function versionOf(program: string): Promise<string> {
+  const { stdout } = await run(program, ['--version'])
+  return stdout.split('\n')[0] ?? ''
+}
