@@ -41,8 +41,9 @@ export async function openCaptureHosts(options: OpenCaptureHostsOptions): Promis
     }
     await hosts.update(grants)
   }
-  // One that connects for the first time was let in since.
   const stop = server.onChange(() => {
+    hosts.nudge()
+    // One that connects for the first time was let in since.
     refresh({ signal }).catch((error: unknown) => {
       if (!signal.aborted) logger.error({ err: error }, 'who is let in cannot be read')
     })

@@ -36,6 +36,11 @@ export class CaptureHosts implements AsyncDisposable {
     return [...this.#hosts.values()].toSorted((a, b) => (a.host.name < b.host.name ? -1 : 1))
   }
 
+  /** Ways to hosts may be there again: those that are waited for are tried at once. */
+  nudge(): void {
+    for (const { host } of this.#hosts.values()) host.control.nudge()
+  }
+
   /** Takes these for all the grants that there are; a host whose grant is gone or changed is let go of. */
   async update(grants: readonly CaptureHostGrant[]): Promise<void> {
     const wanted = new Map(grants.map((grant) => [grant.captureAgentId, grant]))

@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { readOptionalFile, writeSecretFile } from '@sendense/shared/runtime/secret-file.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../block/block-source.ts'
 import { enrolCaptureAgent } from '../tunnel/enrol-capture-agent.ts'
@@ -77,30 +78,16 @@ function newIdentity(token: EnrolmentToken): CaptureIdentity {
 
 async function readFileAt(stateDir: string, file: string): Promise<CaptureIdentity | undefined> {
   const path = join(stateDir, file)
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-    throw new PlatformError('config.invalid', `${path} cannot be read`, { cause: error })
-  }
+  const text = await readOptionalFile(path)
+  if (text === undefined) return undefined
   const parsed = CaptureIdentity.safeParse(parseJson(text))
   if (parsed.success) return parsed.data
   throw new PlatformError('config.invalid', `${path} is not the identity of a capture agent`)
 }
 
-/** Durable when it resolves. */
 async function writeFileAt(stateDir: string, file: string, identity: CaptureIdentity): Promise<void> {
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
-  const path = join(stateDir, file)
-  {
-    await using written = await open(`${path}.new`, 'w', 0o600)
-    await written.writeFile(`${JSON.stringify(identity, null, 2)}\n`)
-    await written.sync()
-  }
-  await rename(`${path}.new`, path)
-  await using directory = await open(stateDir)
-  await directory.sync()
+  await writeSecretFile(join(stateDir, file), `${JSON.stringify(identity, null, 2)}\n`)
 }
 
 function parseJson(text: string): unknown {

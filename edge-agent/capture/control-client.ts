@@ -41,6 +41,7 @@ export class ControlClient implements AsyncDisposable {
   #current: ControlConnection | undefined
   #lostAtMs = Date.now()
   #lastError: unknown
+  #nudged = new AbortController()
 
   constructor(options: ControlClientOptions) {
     this.#options = options
@@ -69,6 +70,11 @@ export class ControlClient implements AsyncDisposable {
         if (once || sent === SENT_MAX) throw this.#unreachable(error)
       }
     }
+  }
+
+  /** The way may be there again: does not wait any longer before it is tried. */
+  nudge(): void {
+    this.#nudged.abort()
   }
 
   /** Sends a request whose outcome does not matter, if there is a connection; never waits. */
@@ -112,8 +118,14 @@ export class ControlClient implements AsyncDisposable {
       } catch (error) {
         this.#lastError = error
       }
-      await delay(retryDelayMs(Math.max(0, attempt), REDIAL), undefined, { signal }).catch(() => {})
+      await this.#rest(retryDelayMs(Math.max(0, attempt), REDIAL))
     }
+  }
+
+  async #rest(pauseMs: number): Promise<void> {
+    this.#nudged = new AbortController()
+    const signal = AbortSignal.any([this.#over.signal, this.#nudged.signal])
+    await delay(pauseMs, undefined, { signal }).catch(() => {})
   }
 
   async #dial(): Promise<ControlConnection> {

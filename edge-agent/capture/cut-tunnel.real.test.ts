@@ -92,6 +92,7 @@ test('a session goes on through cuts of its tunnel, to its commit', async () => 
   const session = await connector.openBackup(ask(base), options)
   for (const _ of [1, 2, 3]) {
     made.tunnel.cut()
+    await expect.poll(() => scene.host.isReachable).toBe(false)
     made.tunnel.mend()
     await expect.poll(() => scene.host.isReachable).toBe(true)
   }
@@ -118,6 +119,30 @@ test('a session goes on through a restart of the capture agent: its ways lead wh
   expect(content.every((byte) => byte === 2)).toBe(true)
   await session.commit(options)
   expect(session.lost.aborted).toBe(false)
+})
+
+test("a way that leads to another VM's disk after a cut shows nothing of it", async () => {
+  await using scene = await openScene({ host: { patienceMs: 500 } })
+  const { made, kvm, connector, ask, base, host } = scene
+  const other = await kvm.addVm('other', [{ diskId: 'disk0', sizeBytes: 8 * MIB }])
+  await kvm.start(other)
+  await using others = await connector.openBackup(
+    { ...ask(none), platformRef: `${host.hostId}/${other.config.vmId}` },
+    options,
+  )
+  await using session = await connector.openBackup(ask(base), options)
+  const read = async () => await session.disks[0]?.source.read(MIB, new Uint8Array(MIB), options)
+  await read()
+  // What must never be: somebody mixes the ports up.
+  const address = session.disks[0]?.source.endpoint?.address
+  const port = Number(/(\d+)\.sock$/.exec(address?.transport === 'unix' ? address.path : '')?.[1])
+  made.tunnel.cut()
+  await expect.poll(() => host.isReachable).toBe(false)
+  made.tunnel.mend()
+  await expect.poll(() => host.isReachable).toBe(true)
+  await made.tunnel.setTarget(port, { path: other.nbdSocket })
+  await expect(read()).rejects.toMatchObject({ code: 'nbd.export_not_found' })
+  expect(others.lost.aborted).toBe(false)
 })
 
 test('a backup job that ended while the tunnel was cut is noticed when it is mended', async () => {

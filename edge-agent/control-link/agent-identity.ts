@@ -3,13 +3,13 @@ import '@sendense/shared/runtime/reflect-metadata.ts'
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import * as x509 from '@peculiar/x509'
+import { readOptionalFile, writeSecretFile } from '@sendense/shared/runtime/secret-file.ts'
 import {
   exportSigningKey,
   generateSigningKey,
   importSigningKey,
   type SigningKey,
 } from '@sendense/shared/runtime/signing.ts'
-import { readOptionalFile, writeSecretFile } from '../jobs/secret-file.ts'
 
 /** Keys that never leave this machine: who the agent is, and what its TLS sessions use. */
 export interface AgentIdentity {

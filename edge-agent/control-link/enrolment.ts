@@ -7,7 +7,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { retryDelayMs } from '@sendense/shared/runtime/retry-delay.ts'
-import { readOptionalFile, writeSecretFile } from '../jobs/secret-file.ts'
+import { readOptionalFile, writeSecretFile } from '@sendense/shared/runtime/secret-file.ts'
 import type { AgentIdentity } from './agent-identity.ts'
 import { capabilities, PROTOCOL_VERSION } from './protocol-version.ts'
 

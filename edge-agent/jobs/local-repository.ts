@@ -3,12 +3,12 @@ import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import { readOptionalFile, writeSecretFile } from '@sendense/shared/runtime/secret-file.ts'
 import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
 import { openQcow2Repository } from '../repository/qcow2-chain/qcow2-repository.ts'
 import { createQcow2Repository } from '../repository/qcow2-chain/repository-descriptor.ts'
 import type { RepositoryEntry } from './repository-registry.ts'
-import { readOptionalFile, writeSecretFile } from './secret-file.ts'
 
 /** What the agent must not lose of a repository, in a file only it can read: without the key no chunk can be proven. */
 const RepositorySecret = z.strictObject({

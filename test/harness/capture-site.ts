@@ -183,6 +183,7 @@ async function openEdge(dir: string, host: string, { undo }: { readonly undo: As
     return made
   }
   let hosts = await reach()
+  tunnel.onChange(() => hosts.nudge())
   undo.defer(async () => await hosts[Symbol.asyncDispose]())
   const setPatience = async (patienceMs: number): Promise<void> => {
     const before = hosts
