@@ -117,6 +117,7 @@ describe('a copy held up or ended at any request', () => {
           const checks: Promise<void>[] = []
           const check = async (): Promise<void> => {
             const countThen = watch.count
+            expect(watch.underWay).toBe(0)
             await turns(10)
             expect(watch.underWay).toBe(0)
             expect(watch.count).toBe(countThen)
@@ -252,6 +253,36 @@ describe('a copy to a disk that loses what was not flushed', () => {
       expect(savedBytes).toBeGreaterThan(0)
     },
   )
+
+  test('goes back no further than to its last checkpoint', async () => {
+    await using mover = createMover({ threadsMax: 1 })
+    const disk = createMemoryDisk({ sizeBytes: 8 * MIB, content: new Uint8Array(8 * MIB).fill(3) })
+    const target = createVolatileSink(8 * MIB, () => 0.9)
+    let isLost = false
+    const readAfter: number[] = []
+    const source: BlockSource = {
+      sizeBytes: disk.sizeBytes,
+      extents: (range, options) => disk.extents(range, options),
+      read: async (offsetBytes, into, options) => {
+        if (isLost) readAfter.push(offsetBytes)
+        await new Promise(setImmediate)
+        await disk.read(offsetBytes, into, options)
+      },
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+    let kept = noCheckpoint
+    const onProgress = ({ checkpoint }: CopyProgress): void => {
+      if (isLost || checkpoint.offsetBytes < 3 * MIB) return
+      isLost = true
+      kept = checkpoint
+      target.lose()
+    }
+    const task = { source, sink: target, checkpointEveryBytes: MIB, bufferBytesMax: MIB }
+    await expect(mover.copyDisk(task, { ...call, onProgress })).resolves.toMatchObject({ rewinds: 1 })
+    expect(kept.offsetBytes).toBeGreaterThanOrEqual(3 * MIB)
+    expect(Math.min(...readAfter)).toBeGreaterThanOrEqual(kept.offsetBytes)
+    expect(Buffer.compare(target.bytes, disk.bytes)).toBe(0)
+  })
 
   test('one that is lost again and again at the same place is given up', async () => {
     await using mover = createMover({ threadsMax: 1 })

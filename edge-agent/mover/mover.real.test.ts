@@ -224,7 +224,8 @@ describe('mover threads', () => {
     const chunkIds = new ChunkIds(MIB, CHUNK_BYTES)
     await fillThrough(broken)
     const reading = mover.copyRestore({ source: brokenSource, chunkIds, idKey }, call)
-    await expect(reading).rejects.toMatchObject({ code: 'source.read_failed' })
+    const details = { offsetBytes: 0, lengthBytes: MIB, attempts: 5 }
+    await expect(reading).rejects.toMatchObject({ code: 'source.read_failed', details })
     const owned = Object.assign(sink, { translateError })
     const writing = mover.copyBackup({ mode: 'full', source: goodSource, sink: owned, chunkIds, idKey }, call)
     await expect(writing).rejects.toMatchObject({ code: 'repository.no_space', cause: { code: 'target.no_space' } })

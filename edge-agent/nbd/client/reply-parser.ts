@@ -149,7 +149,7 @@ export class ReplyParser {
   #beginSimple(request: PendingRequest, errorNumber: number): void {
     const name = nameOfCommand(request.command)
     if (errorNumber !== 0) {
-      request.failure ??= replyError(errorNumber, name, request.offsetBytes, '')
+      request.failure ??= replyError(errorNumber, name, request, '')
       this.#endOfReply()
       return
     }

@@ -108,7 +108,8 @@ function decodeError(request: PendingRequest, type: number, payload: Buffer): Pl
     throw protocolViolation('an error chunk shorter than its text')
   const text = payload.toString('utf8', 6, 6 + Math.min(textBytes, ERROR_TEXT_BYTES_MAX))
   const offsetBytes = hasOffset ? readU64(payload, 6 + textBytes) : request.offsetBytes
-  const isWithin = offsetBytes >= request.offsetBytes && offsetBytes < request.offsetBytes + request.lengthBytes
+  const lengthBytes = request.offsetBytes + request.lengthBytes - offsetBytes
+  const isWithin = offsetBytes >= request.offsetBytes && lengthBytes > 0
   if (hasOffset && !isWithin) throw protocolViolation(`an error at byte ${offsetBytes}, which was not asked for`)
-  return replyError(errorNumber, nameOfCommand(request.command), offsetBytes, text)
+  return replyError(errorNumber, nameOfCommand(request.command), { offsetBytes, lengthBytes }, text)
 }

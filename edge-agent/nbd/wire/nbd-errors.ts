@@ -1,3 +1,4 @@
+import type { Extent } from '@sendense/shared/domain/extent.ts'
 import type { ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { isPlatformError, PlatformError, type ErrorDetails } from '@sendense/shared/errors/platform-error.ts'
 import {
@@ -39,13 +40,15 @@ export function clientViolation(message: string, details: ErrorDetails = {}): Pl
 }
 
 /**
- * The error a reply carries as a PlatformError with `details.offsetBytes` and `details.nbdError`.
+ * The error a reply carries as a PlatformError with `details.offsetBytes`, `details.lengthBytes` and `details.nbdError`.
+ * @param range what was asked for, from the failed byte on where the server names it
  * @param text what the server said of it; may be empty
  */
-export function replyError(errorNumber: number, what: string, offsetBytes: number, text: string): PlatformError {
+export function replyError(errorNumber: number, what: string, range: Extent, text: string): PlatformError {
+  const { offsetBytes, lengthBytes } = range
   const name = errorNames[errorNumber] ?? `error ${errorNumber}`
   const message = `NBD ${what} at byte ${offsetBytes} failed: ${name}${text === '' ? '' : `, ${text}`}`
-  const details = { offsetBytes, nbdError: name }
+  const details = { offsetBytes, lengthBytes, nbdError: name }
   return new PlatformError(errorCodesByNumber[errorNumber] ?? 'nbd.io_failed', message, { details })
 }
 
