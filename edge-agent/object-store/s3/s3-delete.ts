@@ -81,7 +81,8 @@ async function findProtection(
   return `retained in ${Mode.toLowerCase()} mode until ${RetainUntilDate.toISOString()}`
 }
 
+/** An answer that is final says that there is none; a server that is busy says nothing. */
 function ignoreRefusal(error: unknown): undefined {
-  if (isPlatformError(error) && error.details['httpStatus'] !== undefined) return undefined
+  if (isPlatformError(error) && error.retry !== 'backoff' && error.details['httpStatus'] !== undefined) return undefined
   throw error
 }

@@ -4,7 +4,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../object-store.ts'
 import { rangesOf, runParallel } from '../run-parallel.ts'
 import { s3Code } from './s3-errors.ts'
-import type { S3Session } from './s3-session.ts'
+import type { RequestOptions, S3Session } from './s3-session.ts'
 
 const RANGE_BYTES = 8 * 1024 * 1024
 const RANGES_AT_ONCE = 4
@@ -89,7 +89,7 @@ async function fillRanges(
 /** Resolves with what there is of the range when the object ends within it. */
 async function getRange(session: S3Session, range: RangeRequest): Promise<Answer> {
   const { key, versionId, etag, offsetBytes, lengthBytes, signal } = range
-  const facts = { signal, what: `reading object ${key}`, bytes: lengthBytes }
+  const facts = { signal, what: `reading object ${key}` }
   const input = {
     ...session.path(key),
     ...(versionId === undefined ? {} : { VersionId: versionId }),
@@ -99,19 +99,23 @@ async function getRange(session: S3Session, range: RangeRequest): Promise<Answer
     return await session.request(facts, async (options) => {
       const Range = `bytes=${offsetBytes}-${offsetBytes + lengthBytes - 1}`
       const answer = await session.client.send(new GetObjectCommand({ ...input, Range }), options)
-      return await collect(answer, range, options.abortSignal)
+      return await collect(answer, range, options)
     })
   } catch (error) {
     // An empty object has no first byte.
     if (!isOutside(error) || offsetBytes > 0 || range.into !== undefined) throw error
     return await session.request(facts, async (options) => {
       const answer = await session.client.send(new GetObjectCommand(input), options)
-      return await collect(answer, range, options.abortSignal)
+      return await collect(answer, range, options)
     })
   }
 }
 
-async function collect(answer: GetObjectCommandOutput, range: RangeRequest, signal: AbortSignal): Promise<Answer> {
+async function collect(
+  answer: GetObjectCommandOutput,
+  range: RangeRequest,
+  { abortSignal: signal, expectBytes }: RequestOptions,
+): Promise<Answer> {
   const { key, offsetBytes } = range
   const stream = answer.Body
   if (!(stream instanceof Readable)) throw new PlatformError('storage.refused', `object ${key} came without a body`)
@@ -125,6 +129,7 @@ async function collect(answer: GetObjectCommandOutput, range: RangeRequest, sign
       const text = `bytes ${startBytes} to ${startBytes + lengthBytes} of object ${key} came, others were asked for`
       throw new PlatformError('storage.unsupported', text)
     }
+    expectBytes(lengthBytes)
     const bytes = range.into?.subarray(0, lengthBytes) ?? new Uint8Array(lengthBytes)
     await fill(stream, bytes, key)
     return { bytes, sizeBytes, etag: answer.ETag }

@@ -56,12 +56,12 @@ export function toS3Error(error: unknown, what: string): unknown {
   if (!(error instanceof Error) || error instanceof PlatformError) return error
   if (error instanceof S3ServiceException) return fromAnswer(error, what)
   const network = 'code' in error && typeof error.code === 'string' ? error.code : undefined
-  if (error.name === 'TimeoutError')
-    return new PlatformError('storage.timeout', `${what}: ${error.message}`, { cause: error })
   const isNetwork = network !== undefined && (NETWORK_CODES.test(network) || CERTIFICATE_CODES.test(network))
   if (isNetwork || /socket hang up|^aborted$/.test(error.message)) {
     return new PlatformError('storage.unreachable', `${what}: ${error.message}`, { cause: error })
   }
+  if (error.name === 'TimeoutError')
+    return new PlatformError('storage.timeout', `${what}: ${error.message}`, { cause: error })
   if ('$response' in error) {
     return new PlatformError('storage.refused', `${what}: the answer cannot be understood`, { cause: error })
   }

@@ -1,5 +1,7 @@
-import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import { createHash } from 'node:crypto'
+import { S3Client, type S3ClientConfig, type ServiceInputTypes, type ServiceOutputTypes } from '@aws-sdk/client-s3'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { FinalizeRequestMiddleware } from '@smithy/types'
 import type { CallOptions } from '../object-store.ts'
 import type { S3StoreConfig } from './s3-config.ts'
 import { toS3Error } from './s3-errors.ts'
@@ -10,8 +12,14 @@ const CONNECT_TIMEOUT_MS = 15_000
 export interface RequestFacts extends CallOptions {
   /** For messages: `putting object a/b`. */
   readonly what: string
-  /** What the body weighs, in either direction. */
+  /** What the request's body weighs. */
   readonly bytes?: number
+}
+
+export interface RequestOptions {
+  readonly abortSignal: AbortSignal
+  /** Gives the answer the time that its body takes, once its size is known. */
+  readonly expectBytes: (bytes: number) => void
 }
 
 /** Requests to one bucket: each with a deadline, each error translated. No retries: a layer does that. */
@@ -28,6 +36,8 @@ export class S3Session implements Disposable {
     const host = config.endpoint === undefined ? `Amazon S3, ${config.region}` : new URL(config.endpoint).host
     this.description = `bucket ${config.bucket} at ${host}`
     this.client = new S3Client(clientConfig(config))
+    const place = { relation: 'before', toMiddleware: 'httpSigningMiddleware', name: 'useContentMd5' } as const
+    this.client.middlewareStack.addRelativeTo(useContentMd5, place)
   }
 
   /** The key as the bucket has it. */
@@ -36,19 +46,24 @@ export class S3Session implements Disposable {
   }
 
   /** @param work sends with the signal that it is given, and reads the answer's body to its end */
-  async request<T>(facts: RequestFacts, work: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
+  async request<T>(facts: RequestFacts, work: (options: RequestOptions) => Promise<T>): Promise<T> {
     const { signal, what, bytes = 0 } = facts
     signal.throwIfAborted()
-    const timeoutMs = this.config.requestTimeoutMs + Math.ceil((bytes * 1000) / SLOWEST_BYTES_PER_SECOND)
     const deadline = new AbortController()
-    const timer = setTimeout(() => deadline.abort(), timeoutMs)
+    let timer: NodeJS.Timeout | undefined
+    const expectBytes = (more: number): void => {
+      clearTimeout(timer)
+      const timeoutMs = this.config.requestTimeoutMs + Math.ceil((more * 1000) / SLOWEST_BYTES_PER_SECOND)
+      timer = setTimeout(() => deadline.abort(), timeoutMs)
+    }
+    expectBytes(bytes)
     try {
-      return await work({ abortSignal: AbortSignal.any([signal, deadline.signal]) })
+      return await work({ abortSignal: AbortSignal.any([signal, deadline.signal]), expectBytes })
     } catch (error) {
       signal.throwIfAborted()
       const place = `${what} in ${this.description}`
       if (deadline.signal.aborted) {
-        throw new PlatformError('storage.timeout', `${place}: no answer within ${timeoutMs} ms`, { cause: error })
+        throw new PlatformError('storage.timeout', `${place}: the answer did not come in time`, { cause: error })
       }
       throw toS3Error(error, place)
     } finally {
@@ -77,6 +92,26 @@ function clientConfig(config: S3StoreConfig): S3ClientConfig {
     // It is for people who look into a log of the SDK, which nobody here does.
     logger: { debug: ignore, info: ignore, warn: ignore, error: ignore, trace: ignore },
   }
+}
+
+/**
+ * Where a checksum of the request is demanded (DeleteObjects, PutObjectRetention, PutObjectLegalHold) the SDK sends CRC32,
+ * which some servers refuse or do not count. Content-MD5 is taken by all, Amazon included.
+ */
+const useContentMd5: FinalizeRequestMiddleware<ServiceInputTypes, ServiceOutputTypes> = (next) => async (call) => {
+  const { request } = call
+  if (isRequest(request)) {
+    const names = Object.keys(request.headers).filter((name) => /^x-amz-(checksum-|sdk-checksum-)/i.test(name))
+    for (const name of names) delete request.headers[name]
+    if (names.length > 0 && (typeof request.body === 'string' || request.body instanceof Uint8Array)) {
+      request.headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
+    }
+  }
+  return await next(call)
+}
+
+function isRequest(request: unknown): request is { readonly headers: Record<string, string>; readonly body?: unknown } {
+  return typeof request === 'object' && request !== null && 'headers' in request
 }
 
 function ignore(): void {}
