@@ -1,26 +1,12 @@
 import { createHash } from 'node:crypto'
 import { S3Client, type S3ClientConfig, type ServiceInputTypes, type ServiceOutputTypes } from '@aws-sdk/client-s3'
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { FinalizeRequestMiddleware } from '@smithy/types'
 import type { CallOptions } from '../object-store.ts'
+import { type RequestOptions, withRequestDeadline } from '../request-deadline.ts'
 import type { S3StoreConfig } from './s3-config.ts'
 import { toS3Error } from './s3-errors.ts'
 
-const SLOWEST_BYTES_PER_SECOND = 128 * 1024
 const CONNECT_TIMEOUT_MS = 15_000
-
-export interface RequestFacts extends CallOptions {
-  /** For messages: `putting object a/b`. */
-  readonly what: string
-  /** What the request's body weighs. */
-  readonly bytes?: number
-}
-
-export interface RequestOptions {
-  readonly abortSignal: AbortSignal
-  /** Gives the answer the time that its body takes, once its size is known. */
-  readonly expectBytes: (bytes: number) => void
-}
 
 /** Requests to one bucket: each with a deadline, each error translated. No retries: a layer does that. */
 export class S3Session implements Disposable {
@@ -46,29 +32,13 @@ export class S3Session implements Disposable {
   }
 
   /** @param work sends with the signal that it is given, and reads the answer's body to its end */
-  async request<T>(facts: RequestFacts, work: (options: RequestOptions) => Promise<T>): Promise<T> {
-    const { signal, what, bytes = 0 } = facts
-    signal.throwIfAborted()
-    const deadline = new AbortController()
-    let timer: NodeJS.Timeout | undefined
-    const expectBytes = (more: number): void => {
-      clearTimeout(timer)
-      const timeoutMs = this.config.requestTimeoutMs + Math.ceil((more * 1000) / SLOWEST_BYTES_PER_SECOND)
-      timer = setTimeout(() => deadline.abort(), timeoutMs)
-    }
-    expectBytes(bytes)
-    try {
-      return await work({ abortSignal: AbortSignal.any([signal, deadline.signal]), expectBytes })
-    } catch (error) {
-      signal.throwIfAborted()
-      const place = `${what} in ${this.description}`
-      if (deadline.signal.aborted) {
-        throw new PlatformError('storage.timeout', `${place}: the answer did not come in time`, { cause: error })
-      }
-      throw toS3Error(error, place)
-    } finally {
-      clearTimeout(timer)
-    }
+  async request<T>(
+    facts: CallOptions & { readonly what: string; readonly bytes?: number },
+    work: (options: RequestOptions) => Promise<T>,
+  ): Promise<T> {
+    const what = `${facts.what} in ${this.description}`
+    const timeoutMs = this.config.requestTimeoutMs
+    return await withRequestDeadline({ ...facts, what, timeoutMs, translate: toS3Error }, work)
   }
 
   [Symbol.dispose](): void {

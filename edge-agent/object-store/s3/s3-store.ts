@@ -20,9 +20,10 @@ import type {
   PutOptions,
   Retention,
 } from '../object-store.ts'
+import { downloadRange, downloadWhole } from '../ranged-download.ts'
 import { S3StoreConfig, type S3StoreSettings } from './s3-config.ts'
 import { deleteObject, deleteVersions } from './s3-delete.ts'
-import { downloadObject, downloadRange } from './s3-download.ts'
+import { rangesOfObject } from './s3-download.ts'
 import { openS3Immutability } from './s3-immutability.ts'
 import { S3Session } from './s3-session.ts'
 import { uploadObject } from './s3-upload.ts'
@@ -96,13 +97,14 @@ export class S3Store implements ObjectStore {
 
   async get(key: string, { signal }: CallOptions): Promise<Uint8Array> {
     expectObjectKey(key)
-    return await downloadObject(this.#session, { key }, { signal })
+    return await downloadWhole(key, rangesOfObject(this.#session, key), { signal })
   }
 
   async read(key: string, offsetBytes: number, into: Uint8Array, { signal }: CallOptions): Promise<void> {
     expectObjectKey(key)
     const isRange = into.length > 0 && Number.isSafeInteger(offsetBytes) && offsetBytes >= 0
-    if (isRange && (await downloadRange(this.#session, { key }, offsetBytes, into, { signal })) === 'filled') return
+    const getRange = rangesOfObject(this.#session, key)
+    if (isRange && (await downloadRange(key, getRange, { offsetBytes, into }, { signal })) === 'filled') return
     const facts = await this.find(key, { signal })
     if (facts === undefined) {
       throw new PlatformError('storage.not_found', `there is no object ${key} in ${this.description}`)

@@ -2,7 +2,8 @@ import { ListObjectVersionsCommand } from '@aws-sdk/client-s3'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { expectObjectKey, expectObjectPrefix, isObjectKey } from '../object-key.ts'
 import type { CallOptions, ObjectVersion, ObjectVersions } from '../object-store.ts'
-import { downloadObject } from './s3-download.ts'
+import { downloadWhole } from '../ranged-download.ts'
+import { rangesOfObject } from './s3-download.ts'
 import type { S3Session } from './s3-session.ts'
 
 /** What a bucket with versioning keeps of each key. */
@@ -14,7 +15,7 @@ export function openS3Versions(session: S3Session): ObjectVersions {
     },
     get: async (key, versionId, options) => {
       expectObjectKey(key)
-      return await downloadObject(session, { key, versionId }, options)
+      return await downloadWhole(key, rangesOfObject(session, key, versionId), options)
     },
   }
 }
