@@ -5,6 +5,7 @@ import { parseByteSize } from '@sendense/shared/domain/byte-size.ts'
 import type { RateSchedule } from '@sendense/shared/domain/rate-schedule.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
+import type { StoreCredentials } from './object-store/object-store-config.ts'
 
 /** Of every program in this workspace. */
 export const AGENT_VERSION = '0.1.0'
@@ -135,5 +136,30 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       memoryBytes: found.SENDENSE_EDGE_MOVER_MEMORY_BYTES,
     },
     logLevel: found.SENDENSE_LOG_LEVEL,
+  }
+}
+
+const StoreEnvironment = z.object({
+  AWS_ACCESS_KEY_ID: z.string().min(1).optional(),
+  AWS_SECRET_ACCESS_KEY: z.string().min(1).optional(),
+  AWS_SESSION_TOKEN: z.string().min(1).optional(),
+  AZURE_STORAGE_KEY: z.string().min(1).optional(),
+  AZURE_STORAGE_SAS_TOKEN: z.string().min(1).optional(),
+})
+
+/** Keys of storages under the names that their vendors gave them: for the command line only, never for the agent. */
+export function readStoreCredentials(environment: Readonly<Record<string, string | undefined>>): StoreCredentials {
+  const found = StoreEnvironment.parse(environment)
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  } = found
+  const { AZURE_STORAGE_KEY: accountKey, AZURE_STORAGE_SAS_TOKEN: sasToken } = found
+  const hasS3 = accessKeyId !== undefined && secretAccessKey !== undefined
+  const token = sessionToken === undefined ? {} : { sessionToken }
+  return {
+    ...(hasS3 ? { s3: { accessKeyId, secretAccessKey, ...token } } : {}),
+    ...(accountKey !== undefined ? { azure: { accountKey } } : sasToken !== undefined ? { azure: { sasToken } } : {}),
   }
 }

@@ -8,10 +8,12 @@ import { registerCopyCommand } from './copy-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
 import { registerServeCommand } from './serve-command.ts'
+import { registerValidateStorageCommand } from './validate-storage-command.ts'
 
 const program = new Command('sendense-edge').description('the Sendense edge agent, on its own machine')
 registerAgentStateCommands(program)
 registerKvmHostCommands(program)
+registerValidateStorageCommand(program)
 registerNbdCommands(program)
 registerServeCommand(program)
 registerCopyCommand(program)

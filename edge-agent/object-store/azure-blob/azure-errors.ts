@@ -36,7 +36,8 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   UnsupportedHeader: 'storage.unsupported',
   BlobOperationNotSupported: 'storage.unsupported',
 }
-const TOO_OLD = /header too old|not in the (valid|correct) (time|date)|Request date/i
+/** "Authorize with Shared Key": a request may be 15 minutes old. */
+const SKEW_MAX_MS = 15 * 60 * 1000
 
 /** Azure's code of an answer, such as BlobNotFound; undefined when it was none. An answer to HEAD has it in a header. */
 export function azureCode(error: unknown): string | undefined {
@@ -54,7 +55,7 @@ export function toAzureError(error: unknown, what: string): unknown {
   const httpStatus = response.status
   const details = { azureCode: found, httpStatus }
   const text = `${what}: ${found === '' ? `HTTP ${httpStatus}` : found}, ${error.message.split('\n', 1)[0]}`
-  const isSkew = found === 'AuthenticationFailed' && TOO_OLD.test(JSON.stringify(error.details ?? error.message))
+  const isSkew = found === 'AuthenticationFailed' && isFarFromNow(response.headers.get('date'))
   const code = isSkew ? 'storage.clock_skew' : (codes[found] ?? byStatus(httpStatus))
   return new PlatformError(code, text, { cause: error, details })
 }
@@ -64,6 +65,10 @@ function isBrokenStream(error: unknown): error is Error {
   if (!(error instanceof Error) || error instanceof PlatformError) return false
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   return /^(ECONNRESET|EPIPE|ETIMEDOUT|ERR_STREAM_PREMATURE_CLOSE)$/.test(code) || error.message === 'aborted'
+}
+
+function isFarFromNow(date: string | undefined): boolean {
+  return date !== undefined && Math.abs(Date.parse(date) - Date.now()) > SKEW_MAX_MS
 }
 
 function unreachable(error: Error, what: string): PlatformError {

@@ -148,7 +148,8 @@ export class AzureStore implements ObjectStore {
   }
 }
 
-async function askContainer(session: AzureSession, { signal }: CallOptions): Promise<ContainerFacts> {
+/** What a container says of itself. */
+export async function askContainer(session: AzureSession, { signal }: CallOptions): Promise<ContainerFacts> {
   const { container } = session
   const found = await session.request({ signal, what: 'asking for the container' }, async ({ abortSignal }) =>
     container.getProperties({ abortSignal }),

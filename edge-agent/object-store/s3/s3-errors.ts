@@ -22,6 +22,7 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   ThrottlingException: 'storage.throttled',
   TooManyRequests: 'storage.throttled',
   RequestLimitExceeded: 'storage.throttled',
+  RequestRateLimitExceeded: 'storage.throttled',
   BandwidthLimitExceeded: 'storage.throttled',
   RequestTimeout: 'storage.unreachable',
   IncompleteBody: 'storage.unreachable',

@@ -68,17 +68,19 @@ function clientConfig(config: S3StoreConfig): S3ClientConfig {
  * Where a checksum of the request is demanded (DeleteObjects, PutObjectRetention, PutObjectLegalHold) the SDK sends CRC32,
  * which some servers refuse or do not count. Content-MD5 is taken by all, Amazon included.
  */
-const useContentMd5: FinalizeRequestMiddleware<ServiceInputTypes, ServiceOutputTypes> = (next) => async (call) => {
-  const { request } = call
-  if (isRequest(request)) {
-    const names = Object.keys(request.headers).filter((name) => /^x-amz-(checksum-|sdk-checksum-)/i.test(name))
-    for (const name of names) delete request.headers[name]
-    if (names.length > 0 && (typeof request.body === 'string' || request.body instanceof Uint8Array)) {
-      request.headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
+const useContentMd5: FinalizeRequestMiddleware<ServiceInputTypes, ServiceOutputTypes> =
+  (next, context) => async (call) => {
+    const { request } = call
+    // In a put of its own accord it is whoever asks for a checksum.
+    if (isRequest(request) && context.commandName !== 'PutObjectCommand') {
+      const names = Object.keys(request.headers).filter((name) => /^x-amz-(checksum-|sdk-checksum-)/i.test(name))
+      for (const name of names) delete request.headers[name]
+      if (names.length > 0 && (typeof request.body === 'string' || request.body instanceof Uint8Array)) {
+        request.headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
+      }
     }
+    return await next(call)
   }
-  return await next(call)
-}
 
 function isRequest(request: unknown): request is { readonly headers: Record<string, string>; readonly body?: unknown } {
   return typeof request === 'object' && request !== null && 'headers' in request

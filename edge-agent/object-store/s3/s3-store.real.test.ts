@@ -1,9 +1,17 @@
 import { randomUUID } from 'node:crypto'
-import { CreateBucketCommand, PutBucketVersioningCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateBucketCommand,
+  ListObjectVersionsCommand,
+  PutBucketVersioningCommand,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type CephObjectGateway, startCephObjectGateway } from '../../../test/harness/ceph-object-gateway.ts'
 import { listKeys } from '../guarantee.ts'
 import { describeObjectStore } from '../object-store.conformance.ts'
+import { validateStore } from '../validate-store.ts'
+import { S3StoreConfig } from './s3-config.ts'
 import { openS3Store } from './s3-store.ts'
 
 const MIB = 1024 ** 2
@@ -107,4 +115,32 @@ describe('a bucket of Ceph', () => {
       code: 'storage.credentials_invalid',
     })
   })
+})
+
+test('a trial of a Ceph bucket with Object Lock: every promise is kept, its quirks are found, nothing is left', async () => {
+  const bucket = await makeBucket('locked')
+  const config = { kind: 's3', ...S3StoreConfig.parse(settings(bucket)) } as const
+  const report = await validateStore(config, { signal, retainForMs: 6000 })
+  expect(report.guarantees.filter(({ outcome }) => outcome === 'broken')).toEqual([])
+  expect(report.leftBehind).toEqual([])
+  const outcomes = Object.fromEntries(report.findings.map(({ capability, outcome }) => [capability, outcome]))
+  expect(outcomes).toEqual({
+    'clock': 'works',
+    'versioning': 'works',
+    'range-reads': 'works',
+    'multipart': 'works',
+    'payload-hash': 'works',
+    'checksum-headers': 'wrong',
+    'batch-delete': 'works',
+    'conditional-put': 'wrong',
+    'object-lock': 'works',
+    'governance': 'works',
+    'compliance': 'works',
+    'legal-hold': 'works',
+    'retention-of-multipart': 'wrong',
+  })
+  expect(report.vendor).toBe('Ceph')
+  expect(report.quirks.length).toBeGreaterThan(2)
+  const versions = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }))
+  expect([versions.Versions ?? [], versions.DeleteMarkers ?? []]).toEqual([[], []])
 })

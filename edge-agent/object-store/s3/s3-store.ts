@@ -179,7 +179,8 @@ export class S3Store implements ObjectStore {
   }
 }
 
-async function askBucket(session: S3Session, { signal }: CallOptions): Promise<BucketFacts> {
+/** What a bucket says of itself. */
+export async function askBucket(session: S3Session, { signal }: CallOptions): Promise<BucketFacts> {
   const { client, config } = session
   const Bucket = config.bucket
   const versioning = await session.request(

@@ -122,12 +122,25 @@ export class S3Bucket {
     return uploadId
   }
 
-  putPart(key: string, uploadId: string, partNumber: number, body: Uint8Array): string {
+  /** @param checked the request held a checksum of its body, which an upload with a lock demands of each part */
+  putPart(
+    key: string,
+    uploadId: string,
+    partNumber: number,
+    body: Uint8Array,
+    { checked }: { checked: boolean },
+  ): string {
     if (!Number.isInteger(partNumber) || partNumber < 1 || partNumber > 10_000) {
       throw new S3Refusal(400, 'InvalidArgument', 'Part number must be an integer between 1 and 10000, inclusive')
     }
+    const upload = this.#upload(key, uploadId)
+    if (upload.lock !== undefined && !checked) {
+      const text =
+        'Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with Object Lock parameters'
+      throw new S3Refusal(400, 'InvalidRequest', text)
+    }
     const etag = md5(body)
-    this.#upload(key, uploadId).parts.set(partNumber, { body, etag })
+    upload.parts.set(partNumber, { body, etag })
     return etag
   }
 

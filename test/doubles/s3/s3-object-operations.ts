@@ -66,8 +66,9 @@ export const objectOperations: readonly S3Operation[] = [
     needs: ['partNumber', 'uploadId'],
     headers: ['content-md5'],
     run: ({ bucket, key = '', query, body, headers }) => {
-      bodyChecksum(headers, body)
-      const etag = bucket.putPart(key, query.get('uploadId') ?? '', Number(query.get('partNumber')), body)
+      const checked = bodyChecksum(headers, body) !== 'none'
+      const partNumber = Number(query.get('partNumber'))
+      const etag = bucket.putPart(key, query.get('uploadId') ?? '', partNumber, body, { checked })
       return { status: 200, headers: { etag: `"${etag}"` } }
     },
   },

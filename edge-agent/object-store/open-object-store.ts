@@ -1,0 +1,23 @@
+import { openAzureStore } from './azure-blob/azure-store.ts'
+import { openLocalStore } from './local/local-store.ts'
+import type { ObjectStoreConfig } from './object-store-config.ts'
+import type { CallOptions, ObjectStore } from './object-store.ts'
+import { openS3Store } from './s3/s3-store.ts'
+
+/** Opens the store that a config names, without layers. A directory must be a store already. */
+export async function openObjectStore(config: ObjectStoreConfig, options: CallOptions): Promise<ObjectStore> {
+  switch (config.kind) {
+    case 'directory':
+      return await openLocalStore({ ...config, ...options })
+    case 's3': {
+      const { kind: _, ...settings } = config
+      return await openS3Store(settings, options)
+    }
+    case 'azure-blob': {
+      const { kind: _, ...settings } = config
+      return await openAzureStore(settings, options)
+    }
+    default:
+      return config satisfies never
+  }
+}
