@@ -41,7 +41,7 @@ describe('errors of the kernel', () => {
     ['ESTALE', 'stat', 'storage.mount_stale'],
     ['ENOTCONN', 'create', 'storage.mount_stale'],
     ['ETIMEDOUT', 'append', 'storage.unreachable'],
-    ['EHWPOISON', 'append', 'storage.io_failed'],
+    ['EPROTO', 'append', 'storage.io_failed'],
   ])('%s in %s of a put is %s, and nothing is there', async (code, call, expected) => {
     const { directory, store, failing } = await failingStore()
     Object.assign(failing, { code, call })

@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import type { ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 
@@ -21,10 +22,19 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   ENOTDIR: 'input.invalid',
 }
 
-/** The system's code of an error, such as ENOENT. */
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(constants.errno).map(([name, number]) => [number, name]),
+)
+
+/**
+ * The system's code of an error, such as ENOENT. libuv knows no ESTALE and no EDQUOT: Node's own code for these is a
+ * sentence, and only the number tells.
+ */
 export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
-  return 'syscall' in error ? error.code : undefined
+  if (!('syscall' in error)) return undefined
+  const named = 'errno' in error && typeof error.errno === 'number' ? NAMES.get(-error.errno) : undefined
+  return named ?? error.code
 }
 
 /** A system error as `storage.*`; anything else as it is. */

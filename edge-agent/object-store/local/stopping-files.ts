@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import type { StoreFile, StoreFiles } from './store-files.ts'
 
 /** What a call meets: nothing, or an error instead of its effect. `call` is such as `rename PATH`. */
@@ -64,7 +65,10 @@ export function stoppingFiles(files: StoreFiles, before: BeforeCall): StoreFiles
   }
 }
 
-/** An error as the kernel's, of the kind that `local-errors.ts` knows. */
+/** An error as Node makes it of the kernel's: libuv has no name for some of them. */
 export function kernelError(code: string, syscall: string): Error {
-  return Object.assign(new Error(`${code}: injected, ${syscall}`), { code, syscall })
+  const errno = -(constants.errno[code as keyof typeof constants.errno] ?? 0)
+  const isNamed = code !== 'ESTALE' && code !== 'EDQUOT'
+  const known = isNamed ? code : `Unknown system error ${errno}`
+  return Object.assign(new Error(`${known}: injected, ${syscall}`), { code: known, errno, syscall })
 }
