@@ -67,7 +67,7 @@ export class TunnelClient implements AsyncDisposable {
   }
 
   get state(): TunnelClientState {
-    const tunnels = this.#processes.filter((process) => process.isConnected).length
+    const tunnels = this.#processes.filter(({ isConnected }) => isConnected).length
     return {
       state: tunnels > 0 ? 'connected' : 'waiting',
       tunnels,
@@ -114,12 +114,12 @@ export class TunnelClient implements AsyncDisposable {
     }
     if (target === undefined) this.#targets.delete(port)
     else this.#targets.set(port, target)
-    await Promise.all(this.#processes.map(async (process) => await process.setTarget(port, target)))
+    await Promise.all(this.#processes.map(async (dialling) => await dialling.setTarget(port, target)))
   }
 
   /** Ends all tunnels; no process stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#processes.map(async (process) => await process[Symbol.asyncDispose]()))
+    await Promise.all(this.#processes.map(async (dialling) => await dialling[Symbol.asyncDispose]()))
   }
 
   #startProcess(): DialProcess {

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { type DirectReads, openDirectSocket } from './direct-socket.ts'
+import { type DirectReads, openDirectSocket } from '@sendense/shared/runtime/direct-socket.ts'
 
 /** Received into, where the consumer has no room of its own: enough for many requests, little of a payload. */
 const SCRATCH_BYTES = 16 * 1024

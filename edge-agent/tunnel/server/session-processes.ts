@@ -45,9 +45,9 @@ export class SessionProcesses implements AsyncDisposable {
 
   /** Does nothing for a session that has ended; a socket that comes along is closed then. */
   tell(order: Exclude<SessionOrder, StartOrder>, socket?: Socket): void {
-    const process = this.#processOf.get(order.sessionId)
-    if (process === undefined) socket?.destroy()
-    else this.#send(process, order, socket)
+    const found = this.#processOf.get(order.sessionId)
+    if (found === undefined) socket?.destroy()
+    else this.#send(found, order, socket)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -78,17 +78,17 @@ export class SessionProcesses implements AsyncDisposable {
     })
     // Node adds listeners of its own for each listening socket whose connections are handed on.
     child.setMaxListeners(0)
-    const process = { child, sessions: new Set<number>() }
-    this.#processes.add(process)
+    const started = { child, sessions: new Set<number>() }
+    this.#processes.add(started)
     child.on('message', (message: unknown) => {
       const report = SessionReport.parse(message)
-      if (report.type === 'ended') this.#forget(process, report.sessionId)
+      if (report.type === 'ended') this.#forget(started, report.sessionId)
       this.#options.onReport(report)
     })
     child.on('error', (error) => this.#options.logger.warn({ err: error }, 'a process for tunnels makes trouble'))
-    child.on('exit', (code, signal) => this.#onExit(process, code, signal))
-    this.#send(process, this.#options.start)
-    return process
+    child.on('exit', (code, signal) => this.#onExit(started, code, signal))
+    this.#send(started, this.#options.start)
+    return started
   }
 
   #send({ child }: SessionProcess, order: SessionOrder, socket?: Socket): void {
@@ -101,20 +101,20 @@ export class SessionProcesses implements AsyncDisposable {
     })
   }
 
-  #onExit(process: SessionProcess, code: number | null, signal: NodeJS.Signals | null): void {
-    this.#processes.delete(process)
+  #onExit(dead: SessionProcess, code: number | null, signal: NodeJS.Signals | null): void {
+    this.#processes.delete(dead)
     if (!this.#isClosed) {
-      this.#options.logger.error({ code, signal, sessions: process.sessions.size }, 'a process for tunnels died')
+      this.#options.logger.error({ code, signal, sessions: dead.sessions.size }, 'a process for tunnels died')
     }
-    for (const sessionId of process.sessions) {
+    for (const sessionId of dead.sessions) {
       this.#processOf.delete(sessionId)
       const error = { code: 'tunnel.disconnected' as const, message: 'the process of the connection died' }
       this.#options.onReport({ type: 'ended', sessionId, error })
     }
   }
 
-  #forget(process: SessionProcess, sessionId: number): void {
-    process.sessions.delete(sessionId)
+  #forget(from: SessionProcess, sessionId: number): void {
+    from.sessions.delete(sessionId)
     this.#processOf.delete(sessionId)
   }
 }
