@@ -19,7 +19,7 @@ const PACKET_BYTES_MAX = DATA_BYTES_MAX + 1024
 /** Data stops while so much waits for the network. */
 const SEND_BYTES_MAX = 512 * 1024
 /** More than that are answers to a peer that asks and does not read. */
-const OUTPUT_BYTES_MAX = 8 * 1024 * 1024
+const OUTPUT_BYTES_MAX = 2 * 1024 * 1024
 const QUEUED_MESSAGES_MAX = 4096
 const BY_APPLICATION = 11
 const PROTOCOL_ERROR = 2
