@@ -42,11 +42,11 @@ export class LoginGate {
     this.#limits = limits
   }
 
-  /** @param nowMs must not go back */
   admit(sessionId: number, address: string, nowMs: number): Admission {
     const bucket = this.#bucketOf(networkOf(address), nowMs)
     const { pendingMax, pendingPerAddressMax, perMinute } = this.#limits
-    bucket.tokens = Math.min(perMinute, bucket.tokens + ((nowMs - bucket.atMs) * perMinute) / MINUTE_MS)
+    const passedMs = Math.max(0, nowMs - bucket.atMs)
+    bucket.tokens = Math.min(perMinute, bucket.tokens + (passedMs * perMinute) / MINUTE_MS)
     bucket.atMs = nowMs
     if (bucket.tokens < 1 || bucket.pending >= pendingPerAddressMax) {
       bucket.turnedAway += 1
