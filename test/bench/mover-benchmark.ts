@@ -9,18 +9,21 @@ import { BenchReport } from './bench-report.ts'
 import { measureCopies } from './mover/copies.ts'
 import { measureFiftyJobs } from './mover/fifty-jobs.ts'
 import { measureIncremental } from './mover/incremental.ts'
+import type { MoverBench } from './mover/mover-bench.ts'
+import { reportTunnel } from './tunnel-benchmark.ts'
 
 const GIB = 1024 ** 3
 const run = promisify(execFile)
 
 /**
- * `npm run bench:mover [copies|fifty-jobs|incremental …]`: the mover against nbdcopy and qemu-img, in the
- * same run, medians of five rounds. JSON lines; the last one has the figures of the parts that ran.
+ * `npm run bench:mover [copies|fifty-jobs|incremental|tunnel …]`: the mover against nbdcopy and qemu-img, the tunnel
+ * against OpenSSH, in the same run, medians of five rounds. JSON lines; the last one has the figures of the parts that ran.
  */
 const PARTS = {
   'copies': measureCopies,
   'fifty-jobs': measureFiftyJobs,
   'incremental': measureIncremental,
+  'tunnel': async ({ report, signal }: MoverBench) => await reportTunnel(report, { signal }),
 } as const
 
 const wanted = process.argv.slice(2)

@@ -3,18 +3,19 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
-import { cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { performance } from 'node:perf_hooks'
 import process from 'node:process'
-import { setTimeout as delay } from 'node:timers/promises'
 import { MemoryTunnelGrants } from '@sendense/edge-agent/tunnel/memory-tunnel-grants.ts'
 import { generateEd25519Key, readEd25519Key } from '@sendense/edge-agent/tunnel/ssh/ed25519-key.ts'
 import { TunnelClient } from '@sendense/edge-agent/tunnel/tunnel-client.ts'
 import { TunnelServer } from '@sendense/edge-agent/tunnel/tunnel-server.ts'
+import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
 import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { createLogger } from '@sendense/shared/runtime/logger.ts'
 import { makeOpenSshKey, openSshArguments, startOpenSshClient, startOpenSshServer } from '../harness/openssh.ts'
+import { BenchReport, median } from './bench-report.ts'
+import { contest, ratio, secondsOf } from './contest.ts'
 
 const PORT = 20_001
 const CHUNK = Buffer.alloc(1024 * 1024, 7)
@@ -29,28 +30,17 @@ export interface TunnelBenchmarkOptions {
   readonly signal: AbortSignal
 }
 
-/** Medians over the rounds, in MiB/s; `vs` compares medians. */
-export interface TunnelFigures {
-  /** From the capture side to the agent, as a backup: through a forwarded port. */
-  readonly downMiBs: number
-  readonly opensshDownMiBs: number
-  /** From the agent to the capture side, as a restore. */
-  readonly upMiBs: number
-  readonly opensshUpMiBs: number
-  /** What `ssh host command` moves, without forwarding. */
-  readonly opensshCommandMiBs: number
-  readonly downVsOpenssh: number
-  readonly upVsOpenssh: number
-}
-
-/** Moves a megabyte in 1/rate seconds. */
-type Move = (mebibytes: number) => Promise<number>
+/** What moved the bytes which way: `down` from the capture side to the agent, as a backup; `up` as a restore. */
+const CASES = ['tunnel-down', 'openssh-down', 'tunnel-up', 'openssh-up', 'openssh-command'] as const
+type Case = (typeof CASES)[number]
 
 /**
  * Ours against OpenSSH's client and server on the same cores: the same service behind both, a unix socket in front of
- * both, the same cipher (aes128-gcm), round by round one after the other.
+ * both, the same cipher (aes128-gcm), round by round one after the other. `openssh-command` is what `ssh host command`
+ * moves, without forwarding.
+ * @returns seconds of each round
  */
-export async function measureTunnel(options: TunnelBenchmarkOptions): Promise<TunnelFigures> {
+export async function measureTunnel(options: TunnelBenchmarkOptions): Promise<ReadonlyMap<string, readonly number[]>> {
   const { mebibytes, rounds, signal } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'sendense-bench-'))
   await using stack = new AsyncDisposableStack()
@@ -59,34 +49,35 @@ export async function measureTunnel(options: TunnelBenchmarkOptions): Promise<Tu
   await startService(service, stack)
   const ours = await openOurs(directory, service, options, stack)
   const theirs = await openTheirs(directory, service, stack)
-  const moves: Record<string, Move> = {
-    down: async (size) => await pull(ours, size),
-    opensshDown: async (size) => await pull(theirs.forwarded, size),
-    up: async (size) => await push(ours, size),
-    opensshUp: async (size) => await push(theirs.forwarded, size),
-    opensshCommand: theirs.command,
+  const moves: Record<Case, () => Promise<void>> = {
+    'tunnel-down': async () => await pull(ours, mebibytes),
+    'openssh-down': async () => await pull(theirs.forwarded, mebibytes),
+    'tunnel-up': async () => await push(ours, mebibytes),
+    'openssh-up': async () => await push(theirs.forwarded, mebibytes),
+    'openssh-command': async () => await theirs.command(mebibytes),
   }
-  const seen = new Map<string, number[]>(Object.keys(moves).map((name) => [name, []]))
-  // The first round only warms up.
-  for (let round = 0; round <= rounds; round++) {
-    for (const [name, move] of Object.entries(moves)) {
-      signal.throwIfAborted()
-      const rate = await move(round === 0 ? Math.min(64, mebibytes) : mebibytes)
-      if (round > 0) seen.get(name)?.push(rate)
-    }
+  const contestants = CASES.map((name) => ({ name, prepare: async () => signal.throwIfAborted(), run: moves[name] }))
+  return await contest(contestants, rounds)
+}
+
+/** The part of `npm run bench:mover`: `tunnel_vs_openssh` is the worse of the two directions. */
+export async function reportTunnel(
+  report: BenchReport,
+  { mebibytes = 1024, rounds = 5, tunnels = 1, signal }: Partial<TunnelBenchmarkOptions> & { signal: AbortSignal },
+): Promise<void> {
+  const seconds = await measureTunnel({ mebibytes, rounds, tunnels, signal })
+  for (const name of CASES) {
+    const all = secondsOf(seconds, name)
+    report.measured(
+      { name, seconds: all },
+      { mebibytes, tunnels, mebibytesPerSecond: Math.round(mebibytes / median(all)) },
+    )
   }
-  const medianOf = (name: string) => median(seen.get(name) ?? [])
-  const [downMiBs, opensshDownMiBs] = [medianOf('down'), medianOf('opensshDown')]
-  const [upMiBs, opensshUpMiBs] = [medianOf('up'), medianOf('opensshUp')]
-  return {
-    downMiBs,
-    opensshDownMiBs,
-    upMiBs,
-    opensshUpMiBs,
-    opensshCommandMiBs: medianOf('opensshCommand'),
-    downVsOpenssh: Number((downMiBs / opensshDownMiBs).toFixed(2)),
-    upVsOpenssh: Number((upMiBs / opensshUpMiBs).toFixed(2)),
-  }
+  const down = ratio(seconds, 'openssh-down', 'tunnel-down')
+  const up = ratio(seconds, 'openssh-up', 'tunnel-up')
+  report.figure('tunnel_down_vs_openssh', down)
+  report.figure('tunnel_up_vs_openssh', up)
+  report.figure('tunnel_vs_openssh', Math.min(down, up))
 }
 
 async function startService(file: string, stack: AsyncDisposableStack): Promise<void> {
@@ -144,7 +135,7 @@ async function openTheirs(
   directory: string,
   service: string,
   stack: AsyncDisposableStack,
-): Promise<{ forwarded: string; command: Move }> {
+): Promise<{ forwarded: string; command: (mebibytes: number) => Promise<void> }> {
   const key = await makeOpenSshKey(directory, 'client')
   const server = stack.use(await startOpenSshServer(directory, { authorizedKeys: [key.publicKey] }))
   const forwarded = path.join(directory, 'openssh.sock')
@@ -153,25 +144,24 @@ async function openTheirs(
   const forwarding = ['-N', '-o', 'ExitOnForwardFailure=yes', '-R', `${forwarded}:${service}`]
   stack.use(await startOpenSshClient(access, 'forward', forwarding))
   const args = await openSshArguments(access, 'command')
-  const command = async (mebibytes: number): Promise<number> => {
-    const start = performance.now()
+  const command = async (mebibytes: number): Promise<void> => {
     const child = spawn('ssh', [...args, '-o', 'LogLevel=ERROR', `head -c ${mebibytes}M /dev/zero`], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     let bytes = 0
     child.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length))
     await once(child, 'close')
-    return rateOf(bytes, mebibytes, start)
+    expectAll(bytes, mebibytes)
   }
-  for (let waitedMs = 0; (await pull(forwarded, 1).catch(() => 0)) === 0; waitedMs += 100) {
-    if (waitedMs > UP_WITHIN_MS) throw new Error('OpenSSH forwards nothing')
-    await delay(100)
-  }
+  const forwards = async (): Promise<true> => await pull(forwarded, 1).then(() => true)
+  await waitUntil('OpenSSH to forward', forwards, {
+    signal: AbortSignal.timeout(UP_WITHIN_MS),
+    timeoutMs: UP_WITHIN_MS,
+  })
   return { forwarded, command }
 }
 
-async function pull(file: string, mebibytes: number): Promise<number> {
-  const start = performance.now()
+async function pull(file: string, mebibytes: number): Promise<void> {
   let bytes = 0
   const onread = {
     buffer: Buffer.allocUnsafeSlow(1024 * 1024),
@@ -185,18 +175,17 @@ async function pull(file: string, mebibytes: number): Promise<number> {
   socket.resume()
   await once(socket, 'end')
   socket.destroy()
-  return rateOf(bytes, mebibytes, start)
+  expectAll(bytes, mebibytes)
 }
 
-async function push(file: string, mebibytes: number): Promise<number> {
-  const start = performance.now()
+async function push(file: string, mebibytes: number): Promise<void> {
   const socket = connect({ path: file, allowHalfOpen: true })
   socket.write('w')
   await writeAll(socket, mebibytes)
   socket.end()
   let answer = ''
   for await (const chunk of socket) answer += String(chunk)
-  return rateOf(Number(answer), mebibytes, start)
+  expectAll(Number(answer), mebibytes)
 }
 
 async function writeAll(socket: Socket, mebibytes: number): Promise<void> {
@@ -205,18 +194,13 @@ async function writeAll(socket: Socket, mebibytes: number): Promise<void> {
   }
 }
 
-function rateOf(bytes: number, mebibytes: number, startMs: number): number {
+function expectAll(bytes: number, mebibytes: number): void {
   if (bytes !== mebibytes * 1024 * 1024) throw new Error(`${bytes} bytes arrived instead of ${mebibytes} MiB`)
-  return Math.round(mebibytes / ((performance.now() - startMs) / 1000))
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 }
 
 if (process.argv[1] === import.meta.filename) {
   const [mebibytes = 1024, rounds = 5, tunnels = 1] = process.argv.slice(2).map(Number)
-  const figures = await measureTunnel({ mebibytes, rounds, tunnels, signal: AbortSignal.timeout(30 * 60_000) })
-  const about = { mebibytes, rounds, tunnels, cpu: cpus()[0]?.model, cores: cpus().length, node: process.version }
-  process.stdout.write(`${JSON.stringify({ benchmark: 'tunnel', ...figures, ...about })}\n`)
+  const report = new BenchReport('tunnel')
+  await reportTunnel(report, { mebibytes, rounds, tunnels, signal: AbortSignal.timeout(30 * 60_000) })
+  report.end()
 }
