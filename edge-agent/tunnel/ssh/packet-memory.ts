@@ -7,7 +7,7 @@ let bytesMade = 0
  * Notes that `bytes` of memory were made for packets. Node makes new memory for whatever a cipher gives out, and V8,
  * which sees only the small objects that hold it, lets tens of megabytes of it lie before it looks. In a process that
  * was started with `tunnelProcessFlags` the young generation is collected every 4 MiB instead: that halves the
- * processor time of a tunnel (docs/decisions/0015). Elsewhere this does nothing.
+ * processor time of a tunnel (docs/decisions/0018). Elsewhere this does nothing.
  */
 export function notePacketMemory(bytes: number): void {
   bytesMade += bytes

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
  * The one place that knows the inside of ssh2 (the package is pinned to an exact version; ssh2-protocol.test.ts holds
  * what is relied on). Its class `Protocol` is SSH's transport and the codec of all messages: identification, key
  * exchange with strict mode, ciphers, message parsing. Connections and policy above it are ours, because ssh2's own
- * Client and Server cannot bound what a peer makes them keep (docs/decisions/0015).
+ * Client and Server cannot bound what a peer makes them keep (docs/decisions/0018).
  */
 export interface Ssh2Protocol {
   /** Sends the identification line. Gone once it was called. */
