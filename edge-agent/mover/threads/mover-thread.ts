@@ -6,6 +6,9 @@ import { type DiskRole, type MoverTask, type WorkerData, WorkerReport, type Work
 /** A worker that does not end a cancelled copy in this time is terminated with all its copies: its event loop hangs. */
 const CANCEL_TIMEOUT_MS = 20_000
 
+/** What requests leave behind is collected early: with more than this the process only becomes larger, not faster. */
+const YOUNG_GENERATION_MB = 16
+
 /** A copy failed in the worker. The owner of the disk may know a better code for its cause. */
 export class WorkerFailure extends Error {
   override readonly name = 'WorkerFailure'
@@ -44,7 +47,8 @@ export class MoverThread {
     const workerData: WorkerData = { memory }
     const gone = Promise.withResolvers<void>()
     this.gone = gone.promise
-    this.#worker = new Worker(workerUrl, { name: 'mover', execArgv: [], workerData })
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB }
+    this.#worker = new Worker(workerUrl, { name: 'mover', execArgv: [], workerData, resourceLimits })
     this.#worker.unref()
     this.#worker.on('message', (message: unknown) => this.#onReport(WorkerReport.parse(message)))
     let cause: unknown
