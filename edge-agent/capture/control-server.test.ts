@@ -113,6 +113,21 @@ test.each([
   expect(await good.call('list-vms', {}, options)).toEqual({ vms: [] })
 })
 
+test.each([1, 2, 3, 7])('a request that is too long ends its connection, in %i pieces too', async (count) => {
+  await using opened = await openServer()
+  const raw = openRaw(opened.path)
+  raw.socket.write(hello)
+  await expect.poll(() => raw.lines).toHaveLength(2)
+  const line = Buffer.from(`{"id":2,"method":"list-vms","params":{}${' '.repeat(REQUEST_MAX_BYTES)}}\n`)
+  const pieceBytes = Math.ceil(line.length / count)
+  for (let at = 0; at < line.length; at += pieceBytes) {
+    await new Promise((resolve) => raw.socket.write(line.subarray(at, at + pieceBytes), resolve))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await raw.closed
+  expect(raw.lines).toHaveLength(2)
+})
+
 test.each([
   ['a request that there is none of', '{"id":7,"method":"run-command","params":{}}'],
   ['a name of Object.prototype', '{"id":7,"method":"constructor","params":{}}'],
