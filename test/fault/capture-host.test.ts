@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -120,6 +120,21 @@ async function expectThawed(): Promise<void> {
   await waitUntil('the guest to be thawed', async () => !(await site.machine.isGuestFrozen(site.vm)), within(20_000))
 }
 
+/** Cuts all connections once a VM in the making has some data; true when it was still in the making then. */
+async function cutMidRestore(): Promise<boolean> {
+  const root = path.dirname(site.vm.dir)
+  const findDraft = async () => (await readdir(root)).find((name) => name.startsWith('.creating-'))
+  const isWriting = async () => {
+    const draft = await findDraft()
+    if (draft === undefined) return false
+    const { blocks } = await stat(path.join(root, draft, 'disk0.qcow2'))
+    return blocks * 512 > 4 * 1024 * 1024
+  }
+  await waitUntil('the restore to write', isWriting, { ...within(60_000), pauseMs: 2 })
+  await site.tunnel.disconnect(site.captureAgentId)
+  return (await findDraft()) !== undefined
+}
+
 /** Nothing of a first try that was cut off stays. */
 async function expectNothingLeft(): Promise<void> {
   expect(await readdir(site.machine.marksDir)).toEqual([])
@@ -160,8 +175,10 @@ test('in mid-backup the connections are cut, the wire is pulled, the capture age
   }
   const restorePointId = pointOf(await site.edge.jobEnded(jobId))
   await site.guest.writable()
-  await expectRestored(restorePointId, copies)
   await expectNothingLeft()
+  // And so does its restore.
+  const [, isCut] = await Promise.all([expectRestored(restorePointId, copies), cutMidRestore()])
+  expect(isCut).toBe(true)
 })
 
 test('a host that is away for longer than the patience: the backup says so, and later nothing of it is left', async () => {
