@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { findFreePort } from '@sendense/infra/processes/free-port.ts'
 import { type ChildServer, runCommand, startServer } from './child-server.ts'
 
-const START_TIMEOUT_MS = 60_000
+const START_TIMEOUT_MS = 110_000
 const POLL_MS = 100
 const MEMORY_BYTES = 2 * 1024 ** 3
 

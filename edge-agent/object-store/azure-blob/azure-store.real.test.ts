@@ -8,7 +8,7 @@ import type { AzureStoreSettings } from './azure-config.ts'
 import { openAzureStore } from './azure-store.ts'
 
 const MIB = 1024 ** 2
-const signal = AbortSignal.timeout(110_000)
+const signal = AbortSignal.timeout(300_000)
 let azurite: Azurite
 let service: BlobServiceClient
 

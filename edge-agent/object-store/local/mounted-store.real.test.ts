@@ -6,7 +6,7 @@ import { listKeys } from '../guarantee.ts'
 import { describeObjectStore } from '../object-store.conformance.ts'
 import { openLocalStore } from './local-store.ts'
 
-const signal = AbortSignal.timeout(110_000)
+const signal = AbortSignal.timeout(300_000)
 const mounts = new AsyncDisposableStack()
 afterAll(async () => await mounts.disposeAsync())
 

@@ -12,6 +12,8 @@ export const S3StoreConfig = z.strictObject({
     secretAccessKey: z.string().min(1),
     sessionToken: z.string().min(1).optional(),
   }),
+  /** Certificates as PEM that an endpoint of one's own is trusted by, beside the public ones. */
+  certificateAuthorities: z.string().includes('-----BEGIN CERTIFICATE-----').optional(),
   /** All keys begin with it: several stores can share a bucket. Ends with a slash. Absent: the whole bucket. */
   prefix: z
     .string()

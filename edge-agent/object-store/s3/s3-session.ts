@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig, type ServiceInputTypes, type ServiceOutputTypes } from '@aws-sdk/client-s3'
 import type { FinalizeRequestMiddleware } from '@smithy/types'
 import type { CallOptions } from '../object-store.ts'
@@ -48,6 +49,8 @@ export class S3Session implements Disposable {
 
 function clientConfig(config: S3StoreConfig): S3ClientConfig {
   const agent = { keepAlive: true, maxSockets: config.connectionsMax }
+  const own = config.certificateAuthorities
+  const trust = own === undefined ? {} : { ca: [...rootCertificates, own] }
   const { accessKeyId, secretAccessKey, sessionToken } = config.credentials
   return {
     region: config.region,
@@ -55,10 +58,12 @@ function clientConfig(config: S3StoreConfig): S3ClientConfig {
     credentials: { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
     forcePathStyle: config.pathStyle ?? config.endpoint !== undefined,
     maxAttempts: 1,
+    // For requests with it the SDK opens a connection of their own each, which knows nothing of our agents.
+    expectContinueHeader: false,
     // The SDK's own default is CRC32 in a trailer, which Backblaze B2, older MinIO and Ceph and others refuse.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, httpAgent: agent, httpsAgent: agent },
+    requestHandler: { connectionTimeout: CONNECT_TIMEOUT_MS, httpAgent: agent, httpsAgent: { ...agent, ...trust } },
     // It is for people who look into a log of the SDK, which nobody here does.
     logger: { debug: ignore, info: ignore, warn: ignore, error: ignore, trace: ignore },
   }

@@ -15,7 +15,7 @@ import { S3StoreConfig } from './s3-config.ts'
 import { openS3Store } from './s3-store.ts'
 
 const MIB = 1024 ** 2
-const signal = AbortSignal.timeout(110_000)
+const signal = AbortSignal.timeout(300_000)
 let ceph: CephObjectGateway
 let client: S3Client
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
     forcePathStyle: true,
     maxAttempts: 1,
   })
-})
+}, 120_000)
 afterAll(async () => {
   client?.destroy()
   await ceph?.[Symbol.asyncDispose]()

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { type S3DoubleOptions, type S3Fault, startS3Double } from '../../../test/doubles/s3/s3-double.ts'
+import { createTestAuthority } from '../../nbd/client/test-authority.ts'
 import { listKeys } from '../guarantee.ts'
 import { retryingStore } from '../layers/retrying-store.ts'
 import { describeObjectStore } from '../object-store.conformance.ts'
@@ -165,5 +166,28 @@ describe('what S3 answers with', () => {
       details: { s3Code: 'XAmzContentSHA256Mismatch' },
     })
     expect(double.log.at(-1)).toMatch(/^PUT/)
+  })
+
+  test('objects of any size go over connections that are kept', async () => {
+    const { store, double } = await startStore()
+    for (let count = 0; count < 4; count += 1) await store.put(`a${count}`, new Uint8Array(3 * MIB), { signal })
+    for (let count = 0; count < 4; count += 1) await store.get(`a${count}`, { signal })
+    expect(double.connectionCount()).toBe(1)
+  })
+
+  test('an endpoint of one’s own is trusted by its own authority only, beside the public ones', async () => {
+    const authority = await createTestAuthority()
+    const { certificatePem, keyPem } = await authority.issue({ names: ['127.0.0.1'] })
+    const double = doubles.use(await startS3Double({ tls: { key: keyPem, cert: certificatePem } }))
+    const { endpoint, credentials, region } = double
+    const settings = { bucket: double.createBucket({}), endpoint, region, credentials: { ...credentials } }
+    await expect(openS3Store(settings, { signal })).rejects.toMatchObject({ code: 'storage.unreachable' })
+    const other = await createTestAuthority()
+    const strange = openS3Store({ ...settings, certificateAuthorities: other.caPem }, { signal })
+    await expect(strange).rejects.toMatchObject({ code: 'storage.unreachable' })
+    await using store = await openS3Store({ ...settings, certificateAuthorities: authority.caPem }, { signal })
+    const body = seededBytes(5)(3 * MIB)
+    await store.put('a', body, { signal })
+    expect(Buffer.compare(await store.get('a', { signal }), body)).toBe(0)
   })
 })

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkSignature } from './check-signature.ts'
 import { refusalXml, type S3Answer, S3Refusal } from './s3-answer.ts'
@@ -24,6 +25,8 @@ export type S3Fault =
 
 export interface S3DoubleOptions extends Partial<S3Flavour> {
   readonly region?: string
+  /** Serves HTTPS with these; PEM. */
+  readonly tls?: { readonly key: string; readonly cert: string }
   /** Its clock. Default: the system's. */
   readonly now?: () => Date
   /** How long every answer takes more than it must. Default 0. */
@@ -38,6 +41,8 @@ export interface S3Double extends AsyncDisposable {
   readonly region: string
   /** What was asked for, in order: `PutObject 200`. */
   readonly log: readonly string[]
+  /** How many connections were opened to it. */
+  connectionCount(): number
   createBucket(kind: { readonly versioned?: boolean; readonly objectLock?: boolean }): string
   bucket(name: string): S3Bucket
   /** As if their owner had deleted them all. */
@@ -57,20 +62,25 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   const log: string[] = []
   let offsetMs = 0
   const now = (): Date => new Date((options.now?.() ?? new Date()).getTime() + offsetMs)
-  const server = createServer((request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const facts = { buckets, credentials, region, now, log, options }
     serve(request, response, facts).catch((error: unknown) => {
       log.push(`the double itself failed: ${String(error)}`)
       response.destroy()
     })
-  })
+  }
+  const { tls } = options
+  const server = tls === undefined ? createServer(onRequest) : createTlsServer(tls, onRequest)
+  let connections = 0
+  server.on('connection', () => (connections += 1))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
-    endpoint: `http://127.0.0.1:${portOf(server)}`,
+    endpoint: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${portOf(server)}`,
     credentials,
     region,
     log,
+    connectionCount: () => connections,
     createBucket: ({ versioned = false, objectLock = false }) => {
       const name = `bucket-${randomUUID()}`
       buckets.set(name, new S3Bucket({ versioned, objectLock, now }))
@@ -175,7 +185,7 @@ async function readAll(request: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(chunks)
 }
 
-function portOf(server: Server): number {
+function portOf(server: Pick<Server, 'address'>): number {
   const address = server.address()
   if (address === null || typeof address === 'string') throw new TypeError('a TCP server has an address with a port')
   return address.port
