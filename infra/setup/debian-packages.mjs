@@ -41,6 +41,7 @@ const FOR_TESTS = [
   'ceph-mgr',
   'ceph-osd',
   'radosgw',
+  'mount',
 ]
 
 const KERNEL = 'linux-image-cloud-amd64'
