@@ -106,7 +106,7 @@ test('a guest is started over there, and its console is heard here', async () =>
   await using vm = await target.createVm(newVm(), options)
   const platformRef = await vm.finish(options)
   const lines: string[] = []
-  const starting = target.startVm(platformRef, { ...options, timeoutMs: 2500, onConsole: (line) => lines.push(line) })
+  const starting = target.startVm(platformRef, { ...options, timeoutMs: 6000, onConsole: (line) => lines.push(line) })
   starting.catch(() => {})
   const there = await made.kvm.host.findByName('made')
   await expect.poll(async () => (await made.kvm.local.listVms(options)).map(({ running }) => running)).toEqual([true])
