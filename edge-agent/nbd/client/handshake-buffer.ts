@@ -10,6 +10,7 @@ export class HandshakeBuffer implements HandshakeChannel {
   readonly send: (bytes: Buffer) => void
   #held = Buffer.alloc(0)
   #failure: unknown
+  #end: unknown
   #waiter: { lengthBytes: number; resolve: (bytes: Buffer) => void; reject: (error: unknown) => void } | undefined
 
   constructor(send: (bytes: Buffer) => void) {
@@ -42,6 +43,12 @@ export class HandshakeBuffer implements HandshakeChannel {
     this.#serve()
   }
 
+  /** What is held is still received; then it fails. */
+  endAfterHeld(error: unknown): void {
+    this.#end ??= error
+    this.#serve()
+  }
+
   #serve(): void {
     const waiter = this.#waiter
     if (waiter === undefined) return
@@ -53,6 +60,9 @@ export class HandshakeBuffer implements HandshakeChannel {
       const bytes = this.#held.subarray(0, waiter.lengthBytes)
       this.#held = this.#held.subarray(waiter.lengthBytes)
       waiter.resolve(bytes)
+    } else if (this.#end !== undefined) {
+      this.#waiter = undefined
+      waiter.reject(this.#end)
     }
   }
 }

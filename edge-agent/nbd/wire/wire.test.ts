@@ -1,16 +1,39 @@
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type ContextStatus, decodeExtendedBlockStatus } from './block-status.ts'
+import { type ContextStatus, decodeBlockStatus, decodeExtendedBlockStatus } from './block-status.ts'
+import {
+  decodeExportFacts,
+  decodeInfo,
+  decodeListedExport,
+  decodeMetaContext,
+  decodeOptionReplyHeader,
+  decodeString,
+  encodeInfoOption,
+  encodeMetaContextOption,
+  OPTION_HEADER_BYTES,
+} from './handshake-options.ts'
 import {
   NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_READ,
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_EXTENDED_REQUEST_MAGIC,
+  NBD_OPT_INFO,
+  NBD_OPT_LIST_META_CONTEXT,
   NBD_REQUEST_MAGIC,
 } from './nbd-constants.ts'
+import {
+  encodeDescriptionInfo,
+  encodeExportInfo,
+  encodeExportNameAnswer,
+  encodeMetaContext,
+  encodeNameInfo,
+  encodeServer,
+} from './option-replies.ts'
+import { decodeInfoRequest, decodeMetaContextRequest } from './option-requests.ts'
 import { encodeBlockStatus } from './reply-encoding.ts'
-import { EXTENDED_REPLY_BYTES } from './reply-header.ts'
+import { decodeReplyHeader, EXTENDED_REPLY_BYTES, replyHeaderBytes } from './reply-header.ts'
 import { encodeRequest } from './requests.ts'
 import { readU64, writeU64 } from './u64.ts'
 
@@ -92,6 +115,88 @@ describe('NBD block status', () => {
     }
   })
 })
+
+describe('what a server says of its exports', () => {
+  const anyText = fc
+    .string({ unit: 'binary', maxLength: 80 })
+    .filter((text) => text.isWellFormed() && !text.includes('\0'))
+
+  test('is decoded as it was encoded', () => {
+    fc.assert(
+      fc.property(anyText, anyText, anyU32, (exportName, description, id) => {
+        expect(decodeListedExport(encodeServer(exportName, description))).toEqual({ exportName, description })
+        expect(decodeInfo(encodeNameInfo(exportName))).toEqual({ kind: 'name', text: exportName })
+        expect(decodeInfo(encodeDescriptionInfo(description))).toEqual({ kind: 'description', text: description })
+        expect(decodeMetaContext(encodeMetaContext(id, `x:${exportName}`))).toEqual({ id, name: `x:${exportName}` })
+      }),
+    )
+    const anyInfo = fc.record({ sizeBytes: anySafe, flags: fc.nat(0xffff) })
+    fc.assert(
+      fc.property(anyInfo, fc.boolean(), (info, noZeroes) => {
+        expect(decodeInfo(encodeExportInfo(info))).toEqual({ kind: 'export', ...info })
+        const answer = encodeExportNameAnswer(info, noZeroes)
+        expect(decodeExportFacts(answer)).toEqual(info)
+        expect(answer).toHaveLength(noZeroes ? 10 : 134)
+      }),
+    )
+  })
+
+  test('what a client asks with INFO and LIST_META_CONTEXT is decoded as it was encoded', () => {
+    fc.assert(
+      fc.property(anyText, fc.array(anyText, { maxLength: 5 }), fc.uniqueArray(fc.nat(9)), (name, queries, infos) => {
+        const info = encodeInfoOption(NBD_OPT_INFO, name, infos).subarray(OPTION_HEADER_BYTES)
+        expect(decodeInfoRequest(info)).toEqual({ exportName: name, infos })
+        const list = encodeMetaContextOption(NBD_OPT_LIST_META_CONTEXT, name, queries).subarray(OPTION_HEADER_BYTES)
+        expect(decodeMetaContextRequest(list)).toEqual({ exportName: name, queries })
+      }),
+    )
+  })
+
+  test('strings that are no strings are refused', () => {
+    const bad = [Buffer.from('a\0b'), Buffer.of(0xc3, 0x28), Buffer.alloc(4097, 97)]
+    for (const bytes of bad) expect(endOf(() => decodeString(bytes))).toBe('violation')
+    expect(decodeString(Buffer.alloc(4096, 97))).toHaveLength(4096)
+  })
+})
+
+describe('random bytes', () => {
+  const decoders: Record<string, (bytes: Buffer) => unknown> = {
+    decodeInfo,
+    decodeMetaContext,
+    decodeListedExport,
+    decodeString,
+    decodeBlockStatus,
+    decodeExtendedBlockStatus,
+    decodeExportFacts: (bytes) => decodeExportFacts(Buffer.concat([bytes, Buffer.alloc(10)])),
+    decodeOptionReplyHeader: (bytes) => decodeOptionReplyHeader(Buffer.concat([bytes, Buffer.alloc(20)]), 7),
+    replyHeaderBytes: (bytes) => replyHeaderBytes(Buffer.concat([bytes, Buffer.alloc(4)]).readUInt32BE(0), 'extended'),
+    decodeReplyHeader: (bytes) => decodeReplyHeader(Buffer.concat([bytes, Buffer.alloc(32)])),
+  }
+
+  test.each(Object.entries(decoders))('end %s with a violation or with what they say', (_, decode) => {
+    const anyBytes = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.array(fc.constantFrom(0, 0, 0, 1, 2, 3, 12, 255), { maxLength: 200 }).map((bytes) => Uint8Array.from(bytes)),
+    )
+    fc.assert(
+      fc.property(anyBytes, (bytes) => {
+        expect(['value', 'violation']).toContain(endOf(() => decode(Buffer.from(bytes))))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})
+
+/** How a decoder ended; anything but a value or a violation is thrown on. */
+function endOf(decode: () => unknown): 'value' | 'violation' {
+  try {
+    decode()
+    return 'value'
+  } catch (error) {
+    if (isPlatformError(error, 'nbd.protocol_violation')) return 'violation'
+    throw error
+  }
+}
 
 function encodeExtendedBlockStatus(status: ContextStatus): Buffer {
   const chunk = encodeBlockStatus('extended', { cookie: 1n, offset: 0n }, { ...status, isLast: true })
