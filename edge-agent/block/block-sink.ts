@@ -17,6 +17,11 @@ export interface BlockSink extends AsyncDisposable {
    */
   readonly translateError?: (error: unknown) => unknown
   /**
+   * The disk has no way to make writes durable: `flush` does nothing, and after a loss all that was ever written may be
+   * gone. Absent: `flush` does what it says.
+   */
+  readonly cannotFlush?: boolean
+  /**
    * Writes all of `bytes`. The buffer is the caller's again when it settles; not durable before `flush`.
    * Rejects with `input.invalid` when the range leaves the disk, `target.no_space`, `target.write_failed`.
    */

@@ -16,7 +16,10 @@ export interface CheckpointOptions {
   readonly onCheckpoint: (checkpoint: CopyCheckpoint) => void
 }
 
-/** How far a copy has durably come. Runs begin in disk order and are settled in any. */
+/**
+ * How far a copy has durably come. Runs begin in disk order and are settled in any. A sink that cannot flush gets no
+ * checkpoint, not even at the end.
+ */
 export class Checkpoints {
   readonly #options: CheckpointOptions
   /** Begun, in disk order, and whether they are settled. The first one never is. */
@@ -32,6 +35,7 @@ export class Checkpoints {
     this.#options = options
     this.#reached = options.from
     this.#last = options.from
+    this.#isSpoilt = options.sink?.cannotFlush === true
   }
 
   /**
@@ -79,13 +83,18 @@ export class Checkpoints {
 
   /** Whether `take` should be called now. */
   get isDue(): boolean {
-    return !this.#isFlushing && this.#settledBytes >= this.#options.everyBytes && this.#reached !== this.#last
+    return (
+      !this.#isSpoilt &&
+      !this.#isFlushing &&
+      this.#settledBytes >= this.#options.everyBytes &&
+      this.#reached !== this.#last
+    )
   }
 
   /** Flushes and tells of the new checkpoint, if there is one. Copying may go on meanwhile. Rejects as the flush does. */
   async take(call: CallOptions): Promise<void> {
     const reached = this.#reached
-    if (this.#isFlushing || reached === this.#last) return
+    if (this.#isSpoilt || this.#isFlushing || reached === this.#last) return
     this.#isFlushing = true
     this.#settledBytes = 0
     try {
@@ -100,6 +109,7 @@ export class Checkpoints {
 
   /** Everything is done and flushed. */
   end(): void {
+    if (this.#options.sink?.cannotFlush === true) return
     const { sizeBytes } = this.#options
     this.#tell({ ...this.#reached, sizeBytes, offsetBytes: sizeBytes })
   }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { BlockSink } from '../block/block-sink.ts'
 import { createMemoryDisk } from '../block/memory-disk.ts'
 import { copyDisk } from './copy-disk.ts'
+import type { CopyProgress } from './mover.ts'
 import { recordingSink } from './recording-sink.ts'
 
 const KIB = 1024
@@ -100,5 +101,25 @@ describe('a plain copy of a disk', () => {
   test('of nothing is done at once', async () => {
     const empty = createMemoryDisk({ sizeBytes: 0 })
     await expect(copyDisk({ source: empty, sink: empty }, call)).resolves.toMatchObject({ isPlanComplete: true })
+  })
+
+  test('a disk that cannot flush gets no checkpoint, not even at its end', async () => {
+    const source = createMemoryDisk({ sizeBytes: 8 * MIB, content: new Uint8Array(8 * MIB).fill(5) })
+    const disk = createMemoryDisk({ sizeBytes: source.sizeBytes })
+    const sink: BlockSink = {
+      sizeBytes: disk.sizeBytes,
+      cannotFlush: true,
+      write: async (offsetBytes, bytes, options) => await disk.write(offsetBytes, bytes, options),
+      writeZeroes: async (offsetBytes, lengthBytes, options) =>
+        await disk.writeZeroes(offsetBytes, lengthBytes, options),
+      flush: async () => undefined,
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+    const seen = new Set<number>()
+    const onProgress = ({ checkpoint }: CopyProgress): void => void seen.add(checkpoint.offsetBytes)
+    const end = await copyDisk({ source, sink, checkpointEveryBytes: 1 }, { ...call, onProgress })
+    expect([...seen]).toEqual([0])
+    expect(end.checkpoint.offsetBytes).toBe(0)
+    expect(Buffer.compare(disk.bytes, source.bytes)).toBe(0)
   })
 })

@@ -35,7 +35,9 @@ test.each([
   ['one that is well again gives back a sixteenth', at(40), { latencyMs: 1, copy: 40 }, at(50)],
   ['but at least the floor', at(40, 48), { latencyMs: 1, copy: 40 }, at(44, 48)],
   ['up to where it was', at(150), { latencyMs: 1, copy: 150 }, unlimitedPace],
-  ['a few slow operations say nothing', unlimitedPace, { latencyMs: 900, copy: 160, operations: 4 }, unlimitedPace],
+  ['a few slow operations say nothing', unlimitedPace, { latencyMs: 79, copy: 160, operations: 4 }, unlimitedPace],
+  ['unless each takes far too long', unlimitedPace, { latencyMs: 400, copy: 160, operations: 2 }, at(80)],
+  ['and after few operations nothing is given back', at(40), { latencyMs: 1, copy: 40, operations: 4 }, at(40)],
   ['a guest that does nothing is well', at(40), { latencyMs: 0, copy: 40, operations: 0 }, at(50)],
 ])('%s', (_name, pace, { latencyMs, copy, ...more }, next) => {
   const look = { operations: 100, latencyMs, copyBytesPerSecond: copy * MIB, ...more }

@@ -4,8 +4,9 @@ import { SharedThrottle } from './rate/shared-throttle.ts'
 
 const NS_PER_MS = 1_000_000
 const LOOK_INTERVAL_MS = 1000
-/** Fewer operations than this say nothing of how the guest fares. */
+/** The average of fewer operations than this is believed only when it is far beyond the limit: a guest that waits for each does few. */
 const OPERATIONS_MIN = 5
+const SPARSE_FACTOR = 4
 const BASELINE_OPERATIONS_MIN = 20
 
 /** What a guest has done on its disks since it was started: reads and writes, and how long all of them took together. */
@@ -57,16 +58,20 @@ export function latencyLimitMs(baselineMs: number | undefined, settings: GuardSe
   return Math.max(settings.latencyFloorMs, (baselineMs ?? 0) * settings.baselineFactor)
 }
 
-/** Additive increase, multiplicative decrease: half as fast while the guest suffers, a sixteenth more with each look when it does not. Pure. */
+/**
+ * Additive increase, multiplicative decrease: half as fast while the guest suffers, a sixteenth more with each look when it
+ * does not. Where it did too little to tell, the pace stays as it is. Pure.
+ */
 export function nextPace(pace: GuardPace, look: GuardLook, limitMs: number, settings: GuardSettings): GuardPace {
   const { rateFloorBytesPerSecond: floor } = settings
-  const suffers = look.operations >= OPERATIONS_MIN && look.latencyMs > limitMs
+  const isSparse = look.operations > 0 && look.operations < OPERATIONS_MIN
+  const suffers = look.operations > 0 && look.latencyMs > limitMs * (isSparse ? SPARSE_FACTOR : 1)
   if (suffers) {
     const present = Math.min(pace.bytesPerSecond ?? Infinity, look.copyBytesPerSecond)
     const before = pace.bytesPerSecond === undefined ? look.copyBytesPerSecond : pace.beforeBytesPerSecond
     return { bytesPerSecond: Math.max(floor, Math.round(present / 2)), beforeBytesPerSecond: before }
   }
-  if (pace.bytesPerSecond === undefined) return pace
+  if (pace.bytesPerSecond === undefined || isSparse) return pace
   const more = pace.bytesPerSecond + Math.max(floor, Math.round(pace.beforeBytesPerSecond / 16))
   return more >= pace.beforeBytesPerSecond ? unlimitedPace : { ...pace, bytesPerSecond: more }
 }

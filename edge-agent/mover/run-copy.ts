@@ -14,8 +14,9 @@ import { RunPump, type RunWork } from './run-pump.ts'
 import { slabsFor } from './slabs/run-buffer.ts'
 import { SlabWindow } from './slabs/slab-window.ts'
 
-const BUFFER_BYTES_MAX = 16 * 1024 * 1024
-const CHECKPOINT_EVERY_BYTES = 1024 * 1024 * 1024
+/** Where the task does not say. */
+export const BUFFER_BYTES_MAX = 16 * 1024 * 1024
+export const CHECKPOINT_EVERY_BYTES = 1024 * 1024 * 1024
 
 export interface CopyDisks {
   readonly source: BlockSource

@@ -1,5 +1,6 @@
 import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from '../mover.ts'
+import { BUFFER_BYTES_MAX, CHECKPOINT_EVERY_BYTES } from '../run-copy.ts'
 import { LaneProgress } from './lane-progress.ts'
 import type { MoverPool } from './mover-pool.ts'
 import type { MoverTask } from './mover-task.ts'
@@ -44,9 +45,8 @@ export async function copyInLanes(
     }
     const own = stops[index]?.signal ?? options.signal
     const call = { ...options, signal: AbortSignal.any([options.signal, own]), onProgress: note }
-    const start = task.kind === 'backup' ? {} : { resumeFrom }
     try {
-      note(await pool.copy({ ...task, ...start, lane: { index, count } }, call))
+      note(await pool.copy({ ...shareOf(task, count, resumeFrom), lane: { index, count } }, call))
     } catch (error) {
       failures.note(error)
       stopWhoCanOnlyLose()
@@ -56,6 +56,14 @@ export async function copyInLanes(
   options.signal.throwIfAborted()
   if (failures.first !== undefined) throw failures.worst()
   return progress.now()
+}
+
+/** What is said of one copy holds for its lanes together. */
+function shareOf(task: MoverTask, count: number, resumeFrom: CopyCheckpoint): MoverTask {
+  const bufferBytesMax = Math.ceil((task.bufferBytesMax ?? BUFFER_BYTES_MAX) / count)
+  if (task.kind === 'backup') return { ...task, bufferBytesMax }
+  const checkpointEveryBytes = Math.ceil((task.checkpointEveryBytes ?? CHECKPOINT_EVERY_BYTES) / count)
+  return { ...task, bufferBytesMax, checkpointEveryBytes, resumeFrom }
 }
 
 /** Only the first lane brings along what was done before, so that it is counted once. */

@@ -52,6 +52,7 @@ export class ErrorRoles {
     const note = async (work: () => Promise<void>): Promise<void> => await this.note(role, work)
     return {
       sizeBytes: sink.sizeBytes,
+      ...(sink.cannotFlush === undefined ? {} : { cannotFlush: sink.cannotFlush }),
       write: async (offsetBytes, bytes, options) => {
         await note(async () => await sink.write(offsetBytes, bytes, options))
       },

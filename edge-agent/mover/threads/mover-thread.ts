@@ -50,8 +50,17 @@ export class MoverThread {
     const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB }
     this.#worker = new Worker(workerUrl, { name: 'mover', execArgv: [], workerData, resourceLimits })
     this.#worker.unref()
-    this.#worker.on('message', (message: unknown) => this.#onReport(WorkerReport.parse(message)))
     let cause: unknown
+    this.#worker.on('message', (message: unknown) => {
+      const report = WorkerReport.safeParse(message)
+      if (report.success) {
+        this.#onReport(report.data)
+        return
+      }
+      // A thread that does not say what it should is of no more use, with all its copies.
+      cause = report.error
+      void this.terminate()
+    })
     this.#worker.on('error', (error) => {
       cause = error
     })

@@ -124,7 +124,12 @@ function makeInFlight(asked: JudgedRequest, replyStyle: ReplyStyle, data: Map<nu
 
 /** Where client and judge differ; nothing: they agree. */
 function compare(outcome: Outcome, verdict: Verdict): string {
-  const failures = new Map([...verdict.errors].map(([cookie, number]) => [cookie, replyError(number, '', 0, '').code]))
+  const failures = new Map(
+    [...verdict.errors].map(([cookie, number]) => [
+      cookie,
+      replyError(number, '', { offsetBytes: 0, lengthBytes: 0 }, '').code,
+    ]),
+  )
   const told = { done: outcome.done, failures: byCookie(outcome.failures), broken: outcome.broken }
   const right = { done: verdict.done, failures: byCookie(failures), broken: verdict.broken }
   if (JSON.stringify(told) !== JSON.stringify(right)) return `${JSON.stringify(told)} is not ${JSON.stringify(right)}`

@@ -81,6 +81,7 @@ class ConnectedSink implements NbdSink {
   readonly sizeBytes: number
   readonly endpoint: NbdEndpoint
   readonly openersMax: number
+  readonly cannotFlush: boolean
   readonly #connection: NbdRequester
   readonly #partWriter: PartWriter
 
@@ -88,6 +89,7 @@ class ConnectedSink implements NbdSink {
     this.sizeBytes = connection.session.sizeBytes
     this.endpoint = endpoint
     this.openersMax = openersMaxOf(endpoint, connection.session)
+    this.cannotFlush = !has(connection, NBD_FLAG_SEND_FLUSH)
     this.#connection = connection
     this.#partWriter = new PartWriter(connection)
   }
