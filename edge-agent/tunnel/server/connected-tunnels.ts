@@ -40,6 +40,8 @@ interface Tunnel {
   /** Absent until it has logged in. */
   grant: TunnelGrant | undefined
   readonly ports: Set<number>
+  /** Being opened for it: they are not closed for another's end meanwhile. */
+  readonly opening: Set<number>
   channels: number
   onEnded: () => void
 }
@@ -87,6 +89,7 @@ export class ConnectedTunnels {
       address,
       grant: undefined,
       ports: new Set(),
+      opening: new Set(),
       channels: 0,
       onEnded: () => undefined,
     })
@@ -208,9 +211,13 @@ export class ConnectedTunnels {
     let isDone = grant?.ports.includes(port) === true
     try {
       if (wanted && grant !== undefined && isDone) {
+        tunnel.opening.add(port)
         await sockets.listen(grant.captureAgentId, port)
         if (this.#tunnels.has(sessionId)) tunnel.ports.add(port)
-        else await this.#closeUnused(grant.captureAgentId, port)
+        else {
+          tunnel.opening.delete(port)
+          await this.#closeUnused(grant.captureAgentId, port)
+        }
       } else if (grant !== undefined) {
         tunnel.ports.delete(port)
         await this.#closeUnused(grant.captureAgentId, port)
@@ -219,6 +226,7 @@ export class ConnectedTunnels {
       logger.error({ err: error, port, captureAgentId: grant?.captureAgentId }, 'a forwarded port cannot be opened')
       isDone = false
     }
+    tunnel.opening.delete(port)
     processes.tell({ type: 'forward-answer', sessionId, port, isDone })
     onChange()
   }
@@ -237,7 +245,11 @@ export class ConnectedTunnels {
   }
 
   async #closeUnused(captureAgentId: string, port: number): Promise<void> {
-    if (!this.leadsSomewhere(captureAgentId, port)) await this.#options.sockets.close(captureAgentId, port)
+    const isOpening = [...this.#tunnels.values()].some(({ grant, opening }) => {
+      return grant?.captureAgentId === captureAgentId && opening.has(port)
+    })
+    if (isOpening || this.leadsSomewhere(captureAgentId, port)) return
+    await this.#options.sockets.close(captureAgentId, port)
   }
 
   #leastLoaded(captureAgentId: string, port: number): Tunnel | undefined {
