@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { clampExtent, type Extent, totalBytes } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { settleAll } from '@sendense/shared/runtime/settle-all.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
 import { ChunkHash } from './chunk-hash.ts'
 import { CHUNK_ID_BYTES } from './chunk-ids.ts'
@@ -14,7 +15,6 @@ import {
   fillZeros,
   readInto,
   readRanges,
-  settleAll,
   splitByContent,
   type WritePiece,
   writePieces,

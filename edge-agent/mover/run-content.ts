@@ -1,5 +1,6 @@
 import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { settleAll } from '@sendense/shared/runtime/settle-all.ts'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
 import { isAllZeros } from './chunk-hash.ts'
@@ -110,14 +111,4 @@ export function* chunksOfRun(run: Extent, chunkSizeBytes: number): Generator<Ext
 export function chunkCorrupt(what: string, offsetBytes: number, lengthBytes: number): PlatformError {
   const message = `${what}: the chunk at byte ${offsetBytes} does not match its id`
   return new PlatformError('repository.chunk_corrupt', message, { details: { offsetBytes, lengthBytes } })
-}
-
-/** Waits for all, so that no buffer is in use any more, then rejects with the first failure if there is one. */
-export async function settleAll(works: readonly Promise<void>[]): Promise<void> {
-  if (works.length === 1) {
-    await works[0]
-    return
-  }
-  const ends = await Promise.allSettled(works)
-  for (const end of ends) if (end.status === 'rejected') throw end.reason
 }

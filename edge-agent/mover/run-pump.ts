@@ -1,4 +1,4 @@
-import { isPlatformError, type PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import { type CopyRun, type DataRun, plannedBytesOf, type ZeroRun } from './copy-plan.ts'
@@ -8,6 +8,7 @@ import type { Throttle } from './rate/shared-throttle.ts'
 import type { RunBuffer } from './slabs/run-buffer.ts'
 import type { SlabShare } from './slabs/slab-pool.ts'
 import type { SlabWindow } from './slabs/slab-window.ts'
+import { worstFailure } from './worst-failure.ts'
 
 /** Requests without data that are under way at once. */
 const ZERO_RUNS_MAX = 16
@@ -80,7 +81,7 @@ export class RunPump {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay)
     await runs.return()
     signal.throwIfAborted()
-    if (this.#failures.length > 0) throw worst(this.#failures)
+    if (this.#failures.length > 0) throw worstFailure(this.#failures)
   }
 
   /** The next run, when the copy is not paused: the plan may rest as long. */
@@ -206,16 +207,4 @@ export class RunPump {
     await pause.untilRunning(wait)
     onState('running')
   }
-}
-
-/** What happened first, or of several corrupt chunks the one that comes first on the disk. */
-function worst(failures: readonly unknown[]): unknown {
-  const [first] = failures
-  if (!isPlatformError(first, 'repository.chunk_corrupt')) return first
-  const corrupt = failures.filter((error) => isPlatformError(error, 'repository.chunk_corrupt'))
-  return corrupt.reduce((lowest, error) => (offsetOf(error) < offsetOf(lowest) ? error : lowest), first)
-}
-
-function offsetOf(error: PlatformError): number {
-  return Number(error.details['offsetBytes'])
 }

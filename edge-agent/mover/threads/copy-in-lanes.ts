@@ -1,6 +1,6 @@
-import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from '../mover.ts'
 import { BUFFER_BYTES_MAX, CHECKPOINT_EVERY_BYTES } from '../run-copy.ts'
+import { corruptOffsetOf, worstFailure } from '../worst-failure.ts'
 import { LaneProgress } from './lane-progress.ts'
 import type { MoverPool } from './mover-pool.ts'
 import type { MoverTask } from './mover-task.ts'
@@ -92,24 +92,17 @@ class LaneFailures {
   /** Whether a lane that has come so far cannot change the outcome any more. */
   areSettled(reached: CopyCheckpoint | undefined): boolean {
     if (this.#failures.length === 0) return false
-    const corrupt = this.#failures.map(corruptOffsetOf)
+    const corrupt = this.#failures.map(offsetOf)
     if (!this.#seeksFirstCorrupt || corrupt.includes(undefined)) return true
     return (reached?.offsetBytes ?? 0) > Math.min(...corrupt.map((offsetBytes) => offsetBytes ?? 0))
   }
 
-  /** What happened first, or of several corrupt chunks the one that comes first on the disk. */
+  /** The failure to tell of. */
   worst(): unknown {
-    const [first] = this.#failures
-    if (corruptOffsetOf(first) === undefined) return first
-    const offsetOf = (error: unknown): number => corruptOffsetOf(error) ?? Infinity
-    return this.#failures.reduce((lowest, error) => (offsetOf(error) < offsetOf(lowest) ? error : lowest))
+    return worstFailure(this.#failures, offsetOf)
   }
 }
 
-/** Where the corrupt chunk is, where that is what the error is about. */
-function corruptOffsetOf(error: unknown): number | undefined {
-  const failure = error instanceof WorkerFailure ? error.failure : error
-  if (!isPlatformError(failure, 'repository.chunk_corrupt')) return undefined
-  const { offsetBytes } = failure.details
-  return typeof offsetBytes === 'number' ? offsetBytes : undefined
+function offsetOf(failure: unknown): number | undefined {
+  return corruptOffsetOf(failure instanceof WorkerFailure ? failure.failure : failure)
 }

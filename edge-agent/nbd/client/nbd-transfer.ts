@@ -1,7 +1,8 @@
 import type { Extent } from '@sendense/shared/domain/extent.ts'
+import { settleAll } from '@sendense/shared/runtime/settle-all.ts'
 import type { CallOptions } from '../../block/block-source.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../wire/nbd-constants.ts'
-import { alignOutwards, cutData, settleAll } from './nbd-ranges.ts'
+import { alignOutwards, cutData } from './nbd-ranges.ts'
 import type { NbdRequester } from './nbd-requester.ts'
 
 /** Fills `into`, which has the length of the range, in as many requests as it takes, aligned as the server wants. */
