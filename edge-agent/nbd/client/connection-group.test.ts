@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import { describe, expect, test } from 'vitest'
 import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_FUA } from '../wire/nbd-constants.ts'
 import type { ConnectionGroupOptions, NbdReconnected } from './connection-group.ts'
@@ -210,15 +211,41 @@ describe('several connections', () => {
     await answering(server, Promise.all(reads))
   })
 
-  test('a server that has enough of us is asked once', async () => {
+  test('a server that has enough of us is asked again after a while, and more and more seldom', async () => {
     const server = new SimulatedExport(SIZE_BYTES)
-    await using group = await openSimulatedGroup(server)
-    server.refusals = 100
-    const reads = Array.from({ length: 12 }, async (_, block) => {
-      await group.request(read(block))
-    })
-    await answering(server, Promise.all(reads))
+    const naps: { readonly milliseconds: number; readonly wake: () => void }[] = []
+    const sleep: Clock['sleep'] = async (milliseconds) => {
+      await new Promise<void>((wake) => naps.push({ milliseconds, wake }))
+    }
+    await using group = await openSimulatedGroup(server, { clock: { ...makeSteppedClock(), sleep }, random: () => 1 })
+    const reads: Promise<unknown>[] = []
+    const askMore = async (): Promise<void> => {
+      for (let block = 0; block < 12; block += 1) reads.push(group.request(read(block)))
+      for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    }
+    server.refusals = 2
+    await askMore()
     expect(server.dialCount).toBe(2)
+    await askMore()
+    expect(server.dialCount).toBe(2)
+    naps[0]?.wake()
+    await askMore()
+    expect(server.dialCount).toBe(3)
+    naps[1]?.wake()
+    await askMore()
+    expect(server.connections.size).toBe(3)
+    expect(naps.map(({ milliseconds }) => milliseconds)).toEqual([10_000, 20_000])
+    await answering(server, Promise.all(reads))
+  })
+
+  test('a server that has enough of us keeps nobody from closing', async () => {
+    const server = new SimulatedExport(SIZE_BYTES)
+    const group = await openSimulatedGroup(server, { clock: { ...makeSteppedClock(), sleep: sleepForEver } })
+    server.refusals = 1
+    const ends = Promise.allSettled(Array.from({ length: 12 }, async (_, block) => await group.request(read(block))))
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn()
+    await group[Symbol.asyncDispose]()
+    for (const end of await ends) expect(end).toMatchObject({ reason: { code: 'nbd.disconnected' } })
   })
 
   test('one that breaks the protocol ends all', async () => {

@@ -16,6 +16,8 @@ import type { WriteLedger } from './write-ledger.ts'
 
 const REDIAL_BASE_MS = 100
 const REDIAL_CAP_MS = 5000
+/** A server that had no room for one more connection is asked again after a while, and more and more seldom. */
+const GROW_AGAIN = { baseMs: 10_000, capMs: 120_000 }
 /** What a request counts that carries no data. */
 const BARE_REQUEST_BYTES = 4096
 /** The connection is gone; what was asked on it may be asked on another. */
@@ -89,9 +91,10 @@ export class ConnectionGroup implements NbdRequester {
   /** From the loss of the last connection until the next answer. */
   #outage: Outage | undefined
   #redialing: Promise<void> | undefined
+  /** Until one more connection is open; where that failed, until it may be tried again. */
   #growing: Promise<void> | undefined
-  /** The server had enough of us. */
-  #isGrown = false
+  /** In a row. */
+  #growthFailures = 0
   /** Set when writes may have been lost. */
   #uncertainty: PlatformError | undefined
 
@@ -174,18 +177,24 @@ export class ConnectionGroup implements NbdRequester {
   }
 
   #grow(): void {
-    if (this.#isGrown || this.#growing !== undefined || this.#members.ownerCount >= this.#connectionsMax) return
-    this.#growing = this.#connect()
-      .then(
-        () => undefined,
-        () => {
-          this.#isGrown = true
-        },
-      )
-      .finally(() => {
-        this.#growing = undefined
-        if (this.#members.waitingCount > 0) this.#attendWaiting()
-      })
+    if (this.#growing !== undefined || this.#members.ownerCount >= this.#connectionsMax) return
+    this.#growing = this.#growOnce().finally(() => {
+      this.#growing = undefined
+      if (this.#members.waitingCount > 0) this.#attendWaiting()
+    })
+  }
+
+  /** Never rejects. Resolves when another connection may be opened. */
+  async #growOnce(): Promise<void> {
+    try {
+      await this.#connect()
+      this.#growthFailures = 0
+    } catch {
+      const { clock, random } = this.#options
+      const delayMs = retryDelayMs(this.#growthFailures, { ...GROW_AGAIN, random })
+      this.#growthFailures += 1
+      await clock.sleep(delayMs, { signal: this.#closing.signal }).catch(() => undefined)
+    }
   }
 
   /** Opens one more connection, to the same export. */
@@ -260,7 +269,6 @@ export class ConnectionGroup implements NbdRequester {
       }
     }
     if (this.#failure !== undefined) return
-    this.#isGrown = false
     onReconnect?.({ cause: outage.cause, attempts: outage.attempts, outageMs: outageMs() })
   }
 

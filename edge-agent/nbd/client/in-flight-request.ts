@@ -39,6 +39,7 @@ export class InFlightRequest implements PendingRequest {
   readonly answer: Promise<NbdAnswer>
   into: Uint8Array | undefined
   failure: PlatformError | undefined
+  errorChunks = 0
   readonly #signal: AbortSignal
   readonly #resolve: (answer: NbdAnswer) => void
   readonly #reject: (error: unknown) => void
@@ -87,6 +88,11 @@ export class InFlightRequest implements PendingRequest {
   /** The caller was answered. */
   get isOver(): boolean {
     return this.#isOver
+  }
+
+  /** The socket uses them: the caller is not answered before `releaseBuffers`. */
+  get holdsBuffers(): boolean {
+    return this.#buffersHeld
   }
 
   holdBuffers(): void {

@@ -20,6 +20,8 @@ const WAITING_MAX = 65_536
 const CLOSE_TIMEOUT_MS = 2000
 /** A reader that went away while its data arrives waits at most so long for the next piece. */
 const ABANDONED_READ_PATIENCE_MS = 500
+/** A writer that went away waits at most such a part of the idle timeout until the socket has passed on its bytes. */
+const ABANDONED_WRITE_PATIENCE = 1 / 12
 /** What a connection that was given up still receives. */
 const NOWHERE = Buffer.alloc(64 * 1024)
 /** A flush may rightly take as many times the idle timeout: it ends when all that the server held back is on the disk. */
@@ -29,7 +31,10 @@ export interface NbdConnectOptions {
   readonly signal: AbortSignal
   /** For connecting and the handshake together. Default 15 s. */
   readonly connectTimeoutMs?: number
-  /** The server is given up when requests are in flight and no byte arrives for so long, ten times that while it flushes. Default 60 s. */
+  /**
+   * The server is given up when requests are in flight and no byte arrives for so long, ten times that while it flushes;
+   * or when it does not take the bytes of an aborted write in a twelfth of it. Default 60 s.
+   */
   readonly idleTimeoutMs?: number
   /** Called once when the connection fails or is closed, before its requests are rejected. */
   readonly onLost?: (error: PlatformError) => void
@@ -223,18 +228,21 @@ export class NbdConnection implements ChannelUser, NbdRequester {
   }
 
   /**
-   * Its cookie stays taken until the server answered, so that the answer is not one to an unknown cookie. Where its data
-   * is just arriving, the socket writes to the caller's buffer: it is answered after the next piece, and where none
-   * comes the connection is given up, for nothing else could arrive on it either.
+   * Its cookie stays taken until the server answered, so that the answer is not one to an unknown cookie. Where the
+   * socket uses the caller's buffer just now, because its data arrives or leaves, the caller is answered as soon as that
+   * is over. Where it does not get over the connection is given up: nothing else could pass it that way either, and only
+   * that takes the buffer from the socket.
    */
   #abandon(request: InFlightRequest): void {
     this.#waiting.delete(request)
-    if (request.command !== NBD_CMD_READ) return
+    if (!request.holdsBuffers) return
+    const isRead = request.command === NBD_CMD_READ
+    const patienceMs = isRead ? ABANDONED_READ_PATIENCE_MS : this.#idleTimeoutMs * ABANDONED_WRITE_PATIENCE
     setTimeout(() => {
       if (request.isOver || this.#failure !== undefined) return
-      const message = `NBD server ${this.#name} stopped in the middle of a reply whose reader has left`
+      const message = `NBD server ${this.#name} stopped in the middle of a request whose caller has left`
       this.lost(new PlatformError('nbd.disconnected', message))
-    }, ABANDONED_READ_PATIENCE_MS).unref()
+    }, patienceMs).unref()
   }
 
   #onIdle(): void {

@@ -21,6 +21,8 @@ export interface PendingRequest {
   readonly contextIds: ReadonlySet<number>
   /** First error chunk of the reply. */
   failure: PlatformError | undefined
+  /** Error chunks of the reply until now. */
+  errorChunks: number
   /** The caller went away. It is answered as soon as nobody writes to its buffers any more. */
   readonly isAbandoned: boolean
   /** The socket reads from or writes to the caller's buffers until `releaseBuffers`: the caller is not answered before. */

@@ -38,7 +38,7 @@ function makeRequests(): PendingRequest[] {
     { ...base, cookie: 3, command: NBD_CMD_FLUSH },
   ].map((request) => {
     const holding = { isAbandoned: false, holdBuffers: () => {}, releaseBuffers: () => {} }
-    return { ...request, ...holding, failure: undefined } as PendingRequest
+    return { ...request, ...holding, failure: undefined, errorChunks: 0 } as PendingRequest
   })
 }
 

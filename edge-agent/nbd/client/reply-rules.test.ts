@@ -239,6 +239,22 @@ describe('what the protocol forbids a server', () => {
   })
 })
 
+/** One reply of so many error chunks. */
+const answerInErrors = (length: number): Answer => {
+  return ({ cookie }) => {
+    const more = chunk(cookie, NBD_REPLY_TYPE_ERROR, error(5, 'worse'), LATER)
+    const last = chunk(cookie, NBD_REPLY_TYPE_ERROR, error(5, 'worst'))
+    return Buffer.concat([...Array.from({ length: length - 1 }, () => more), last])
+  }
+}
+
+test('a row of errors in one reply may be long, but has an end', async () => {
+  await using patient = await connect(answerInErrors(1024))
+  await expect(patient.connection.request(read)).rejects.toMatchObject({ code: 'nbd.io_failed' })
+  await using hostile = await connect(answerInErrors(1025))
+  await expect(hostile.connection.request(read)).rejects.toMatchObject({ code: 'nbd.protocol_violation' })
+})
+
 describe('what the protocol allows a server', () => {
   test('flags of a chunk that nobody knows yet are ignored', async () => {
     await using opened = await connect((asked) => {

@@ -26,6 +26,8 @@ import type { PendingRequest } from './pending-request.ts'
 export const ERROR_PAYLOAD_BYTES_MAX = 64 * 1024
 /** For messages. */
 const ERROR_TEXT_BYTES_MAX = 500
+/** A server that tells of more errors in one reply than this never comes to its end. */
+const ERROR_CHUNKS_MAX = 1024
 
 /**
  * Applies one whole chunk that is not OFFSET_DATA to the request it answers: fills a hole with zeros, keeps a block
@@ -34,6 +36,8 @@ const ERROR_TEXT_BYTES_MAX = 500
  */
 export function applyChunk(request: PendingRequest, type: number, payload: Buffer, style: ReplyStyle): void {
   if ((type & NBD_REPLY_TYPE_ERROR_BIT) !== 0) {
+    request.errorChunks += 1
+    if (request.errorChunks > ERROR_CHUNKS_MAX) throw protocolViolation(`one reply has over ${ERROR_CHUNKS_MAX} errors`)
     request.failure ??= decodeError(request, type, payload)
     return
   }
