@@ -50,6 +50,21 @@ describe('checkpoints', () => {
     expect(checkpoints.isDue).toBe(false)
   })
 
+  test('take no account of runs that come out of order, before the last one', async () => {
+    const { checkpoints, told } = openCheckpoints()
+    const runs = [runAt(0), runAt(6), runAt(5), runAt(4)]
+    for (const run of runs) checkpoints.begin(run)
+    for (const run of runs.slice(1)) checkpoints.settle(run)
+    expect(checkpoints.isDue).toBe(false)
+    if (runs[0] !== undefined) checkpoints.settle(runs[0])
+    await checkpoints.take(call)
+    checkpoints.end()
+    expect(told.map(({ offsetBytes, doneBytes }) => [offsetBytes / MIB, doneBytes / MIB])).toEqual([
+      [7, 2],
+      [8, 4],
+    ])
+  })
+
   test('hold for what was settled when the flush was asked for, not for what came while it went on', async () => {
     const flushed = Promise.withResolvers<void>()
     const disk = createMemoryDisk({ sizeBytes: SIZE_BYTES })

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { endOf } from '@sendense/shared/domain/extent.ts'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import { type CopyRun, plannedBytesOf } from './copy-plan.ts'
@@ -17,13 +18,18 @@ export interface CheckpointOptions {
 }
 
 /**
- * How far a copy has durably come. Runs begin in disk order and are settled in any. A sink that cannot flush gets no
+ * How far a copy has durably come. Runs begin in disk order and are settled in any; one that begins before another that has
+ * begun already was another lane's: it is in no checkpoint but the last. A sink that cannot flush gets no
  * checkpoint, not even at the end.
  */
 export class Checkpoints {
   readonly #options: CheckpointOptions
   /** Begun, in disk order, and whether they are settled. The first one never is. */
   readonly #begun = new Map<CopyRun, boolean>()
+  /** Where the last of them ends. */
+  #begunTo = 0
+  /** Of runs that were another lane's. */
+  readonly #besides = { doneBytes: 0, doneExtents: 0 }
   /** All below is settled. */
   #reached: CopyCheckpoint
   #last: CopyCheckpoint
@@ -63,20 +69,27 @@ export class Checkpoints {
   }
 
   begin(run: CopyRun): void {
+    if (run.offsetBytes < this.#begunTo) return
+    this.#begunTo = endOf(run)
     this.#begun.set(run, false)
   }
 
   settle(run: CopyRun): void {
-    this.#begun.set(run, true)
     this.#settledBytes += run.lengthBytes
+    if (!this.#begun.has(run)) {
+      this.#besides.doneBytes += plannedBytesOf(run)
+      this.#besides.doneExtents += extentsBegunIn(run)
+      return
+    }
+    this.#begun.set(run, true)
     for (const [first, isSettled] of this.#begun) {
       if (!isSettled) return
       this.#begun.delete(first)
       this.#reached = {
         sizeBytes: this.#options.sizeBytes,
-        offsetBytes: first.offsetBytes + first.lengthBytes,
+        offsetBytes: endOf(first),
         doneBytes: this.#reached.doneBytes + plannedBytesOf(first),
-        doneExtents: this.#reached.doneExtents + (first.kind === 'data' ? first.extentsBegun : 0),
+        doneExtents: this.#reached.doneExtents + extentsBegunIn(first),
       }
     }
   }
@@ -111,11 +124,17 @@ export class Checkpoints {
   end(): void {
     if (this.#options.sink?.cannotFlush === true) return
     const { sizeBytes } = this.#options
-    this.#tell({ ...this.#reached, sizeBytes, offsetBytes: sizeBytes })
+    const doneBytes = this.#reached.doneBytes + this.#besides.doneBytes
+    const doneExtents = this.#reached.doneExtents + this.#besides.doneExtents
+    this.#tell({ offsetBytes: sizeBytes, sizeBytes, doneBytes, doneExtents })
   }
 
   #tell(checkpoint: CopyCheckpoint): void {
     this.#last = checkpoint
     this.#options.onCheckpoint(checkpoint)
   }
+}
+
+function extentsBegunIn(run: CopyRun): number {
+  return run.kind === 'data' ? run.extentsBegun : 0
 }

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
-import type { ExtentWalk, PlanExtent } from './extent-walk.ts'
+import type { PlanExtent } from './extent-walk.ts'
 
 /** Neighbouring chunks are worked on together up to this size, so that large reads stay large. */
 const RUN_BYTES_MAX = 1024 * 1024
@@ -52,13 +52,16 @@ export function runBytesMax(chunkSizeBytes: number): number {
 }
 
 /**
- * The runs of a copy in disk order. Chunks that nothing has to be done for are left out: without a byte to look at, or
+ * The runs of a copy in the order of `extents`. Chunks that nothing has to be done for are left out: without a byte to look at, or
  * with nothing but known zeros in what was zeros before.
  */
-export async function* planRuns(walk: ExtentWalk, options: PlanOptions): AsyncGenerator<CopyRun, void, undefined> {
+export async function* planRuns(
+  extents: AsyncIterable<PlanExtent>,
+  options: PlanOptions,
+): AsyncGenerator<CopyRun, void, undefined> {
   const planner = new RunPlanner(options)
   const stepBytes = CHUNKS_A_TURN * options.chunkSizeBytes
-  for await (const extent of walk.extents()) {
+  for await (const extent of extents) {
     for (let at = extent.offsetBytes; at < endOf(extent); at += stepBytes) {
       if (at > extent.offsetBytes) await nextTurn()
       const lengthBytes = Math.min(stepBytes, endOf(extent) - at)

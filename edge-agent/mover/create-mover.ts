@@ -84,7 +84,7 @@ async function copyInThread(
   options: CopyOptions,
 ): Promise<CopyProgress> {
   try {
-    return await copyInLanes(pool, task, lanesOf(pool, disks), options)
+    return await copyInLanes(pool, task, { count: lanesOf(pool, disks), sizeBytes: disks.source.sizeBytes }, options)
   } catch (error) {
     if (!(error instanceof WorkerFailure)) throw error
     const disk = error.role === undefined ? undefined : disks[error.role]

@@ -40,9 +40,9 @@ function walkOver(source: BlockSource, options: Partial<WalkOptions> = {}) {
     fromBytes: 0,
     dirtyOnly: true,
     pause: new PauseSwitch(),
-    onFound: (bytes, extents) => {
-      found.bytes += bytes
-      found.extents += extents
+    onFound: ({ lengthBytes }, begins) => {
+      found.bytes += lengthBytes
+      found.extents += begins ? 1 : 0
     },
     onComplete: () => {
       found.isComplete = true

@@ -1,4 +1,4 @@
-import { endOf } from '@sendense/shared/domain/extent.ts'
+import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { BlockExtent, BlockSource, CallOptions } from '../block/block-source.ts'
 import { type Lane, onlyLane, stripesOf } from './lane.ts'
@@ -28,12 +28,14 @@ export interface PlanExtent {
 export interface WalkOptions extends CallOptions {
   /** Where the walk begins. */
   readonly fromBytes: number
+  /** Where it ends. Absent: at the end of the disk. */
+  readonly toBytes?: number
   /** Only this part of the disk is looked at. Absent: all of it. */
   readonly lane?: Lane
   /** Only dirty extents are looked at. */
   readonly dirtyOnly: boolean
-  /** Told of each stretch that is not zeros, as soon as it is known. */
-  readonly onFound: (bytes: number, extents: number) => void
+  /** Told of each stretch that is not zeros, as soon as it is known, and whether the one before it was another extent. */
+  readonly onFound: (range: Extent, begins: boolean) => void
   /** Told when all of the disk was asked for. */
   readonly onComplete: () => void
   /** While it is paused nothing is asked. */
@@ -57,6 +59,8 @@ export class ExtentWalk implements AsyncDisposable {
   readonly #found = new NumberQueue()
   #openKind: Kind | undefined
   #openBytes = 0
+  /** So far the source has answered. */
+  #walkedTo: number
   #isComplete = false
   #failure: { readonly error: unknown } | undefined
   /** Who takes waits for something to come. */
@@ -68,6 +72,7 @@ export class ExtentWalk implements AsyncDisposable {
   constructor(source: BlockSource, options: WalkOptions) {
     this.#source = source
     this.#options = options
+    this.#walkedTo = options.fromBytes
     this.#aheadMax = options.extentsAheadMax ?? EXTENTS_AHEAD_MAX
     this.#ended = this.#walk(AbortSignal.any([options.signal, this.#stop.signal]))
   }
@@ -108,8 +113,8 @@ export class ExtentWalk implements AsyncDisposable {
   /** Never rejects. */
   async #walk(signal: AbortSignal): Promise<void> {
     try {
-      const { fromBytes, lane = onlyLane } = this.#options
-      const rest = { offsetBytes: fromBytes, lengthBytes: Math.max(0, this.#source.sizeBytes - fromBytes) }
+      const { fromBytes, toBytes = this.#source.sizeBytes, lane = onlyLane } = this.#options
+      const rest = { offsetBytes: fromBytes, lengthBytes: Math.max(0, toBytes - fromBytes) }
       let at = fromBytes
       for (const stripe of stripesOf(lane, rest)) {
         this.#append(SKIPPED, stripe.offsetBytes - at)
@@ -155,7 +160,9 @@ export class ExtentWalk implements AsyncDisposable {
       this.#openBytes = 0
     }
     this.#openBytes += lengthBytes
-    if (kind === DATA) this.#options.onFound(lengthBytes, isSame ? 0 : 1)
+    const range = { offsetBytes: this.#walkedTo, lengthBytes }
+    this.#walkedTo += lengthBytes
+    if (kind === DATA) this.#options.onFound(range, !isSame)
     this.#tell()
   }
 

@@ -7,6 +7,8 @@ export const LANE_STRIPE_BYTES = 128 * 1024 * 1024
 export interface Lane {
   readonly index: number
   readonly count: number
+  /** Memory of LaneClaims: who has done its part takes from others. Absent: each does its own part only. */
+  readonly claims?: SharedArrayBuffer | undefined
 }
 
 /** The whole disk. */

@@ -6,8 +6,8 @@ import { retryingSource } from '../block/layers/retrying-source.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { CopyCounters } from './copy-counters.ts'
 import { type CopyEnvironment, newOwner } from './copy-environment.ts'
+import { CopyExtents } from './copy-extents.ts'
 import { type CopyRun, type PlanOptions, plannedBytesOf, planRuns, runBytesMax } from './copy-plan.ts'
-import { ExtentWalk } from './extent-walk.ts'
 import { type AnyCopyTask, type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from './mover.ts'
 import { PauseSwitch } from './pause-switch.ts'
 import { RunPump, type RunWork } from './run-pump.ts'
@@ -21,7 +21,6 @@ export const CHECKPOINT_EVERY_BYTES = 1024 * 1024 * 1024
 export interface CopyDisks {
   readonly source: BlockSource
   readonly sink: BlockSink | undefined
-  readonly base: BlockSource | undefined
 }
 
 /** What the three kinds of copies have in common. */
@@ -31,11 +30,9 @@ export interface CopyShape {
   readonly plan: Omit<PlanOptions, 'zeroRuns'>
   /** Absent: nothing is written. */
   readonly sink: BlockSink | undefined
-  /** The parent's content. Absent: the copy needs none. */
-  readonly base?: BlockSource | undefined
   /** Absent: the copy has no checkpoints. */
   readonly resume: { readonly from: CopyCheckpoint; readonly everyBytes: number | undefined } | undefined
-  /** @param disks the same ones: what they refuse is tried again, what is read counted, and it is seen when a write fails */
+  /** @param disks the same ones: what is read is counted and tried again, and it is seen when a write fails */
   readonly work: (disks: CopyDisks, counters: CopyCounters) => RunWork
 }
 
@@ -56,17 +53,13 @@ export async function runCopy(
   const windowMax = Math.max(1, Math.floor(slabsFor(task.bufferBytesMax ?? BUFFER_BYTES_MAX) / slabsPerRun))
   const checkpoints = checkpointsOf(shape, counters)
   const sink = shape.sink === undefined ? undefined : (checkpoints?.guard(shape.sink) ?? shape.sink)
-  const name = task.diskId === undefined ? undefined : `disk ${task.diskId}`
-  const source = triedAgain(task.source, { name, counters, environment })
-  const baseName = name === undefined ? 'the base' : `the base of ${name}`
-  const base = shape.base && triedAgain(shape.base, { name: baseName, counters, environment })
-  let walk: ExtentWalk | undefined
+  const { source, lane } = task
+  const fromBytes = shape.resume?.from.offsetBytes ?? 0
+  const extents = new CopyExtents({ source, lane, fromBytes, dirtyOnly: shape.dirtyOnly, counters, pause })
   const plan = (call: CallOptions): AsyncGenerator<CopyRun, void, undefined> => {
-    walk = walkOf(source, shape, pause, { counters, ...call })
-    return runsOf(walk, { ...shape.plan, zeroRuns: work.zero !== undefined })
+    return planRuns(extents.all(call), { ...shape.plan, zeroRuns: work.zero !== undefined })
   }
-  const read = countingSource(source, (bytes) => counters.add('readBytes', bytes))
-  const work = counted(shape.work({ source: read, sink, base }, counters), counters)
+  const work = counted(shape.work({ source: layered(task, counters, environment), sink }, counters), counters)
   const pump = new RunPump(
     {
       share,
@@ -76,7 +69,7 @@ export async function runCopy(
       pause,
       nowMs,
       onState: (state) => counters.set({ state }),
-      untilPlanQuiet: async () => await walk?.untilQuiet(),
+      untilPlanQuiet: async () => await extents.untilQuiet(),
       ...(checkpoints === undefined ? {} : { checkpoints }),
     },
     work,
@@ -94,17 +87,17 @@ function expectSameSource({ resume, plan: { sizeBytes } }: CopyShape): void {
   throw new PlatformError('source.disk_size_changed', message)
 }
 
-/** The disk as the copy reads it: what it refuses is asked for again. The caller disposes `disk`, not we. */
-function triedAgain(
-  disk: BlockSource,
-  {
-    name,
-    counters,
-    environment: { clock, random },
-  }: { readonly name: string | undefined; readonly counters: CopyCounters; readonly environment: CopyEnvironment },
+/** The source as the copy reads it: failed reads tried again, each counted once. The caller disposes the source, not we. */
+function layered(
+  { source, diskId }: CopyShape['task'],
+  counters: CopyCounters,
+  environment: CopyEnvironment,
 ): BlockSource {
+  const { clock, random } = environment
   const onRetry = (): void => counters.add('retriedReads', 1)
-  return retryingSource(disk, { ...(name === undefined ? {} : { name }), clock, random, onRetry })
+  const name = diskId === undefined ? {} : { name: `disk ${diskId}` }
+  const retried = retryingSource(source, { ...name, clock, random, onRetry })
+  return countingSource(retried, (bytes) => counters.add('readBytes', bytes))
 }
 
 function checkpointsOf(
@@ -130,30 +123,4 @@ function counted(work: RunWork, counters: CopyCounters): RunWork {
       counters.add('doneExtents', run.extentsBegun)
     },
   }
-}
-
-function walkOf(
-  source: BlockSource,
-  { task, dirtyOnly, resume }: CopyShape,
-  pause: PauseSwitch,
-  { counters, signal }: CallOptions & { readonly counters: CopyCounters },
-): ExtentWalk {
-  return new ExtentWalk(source, {
-    fromBytes: resume?.from.offsetBytes ?? 0,
-    dirtyOnly,
-    ...(task.lane === undefined ? {} : { lane: task.lane }),
-    onFound: (bytes, extents) => {
-      counters.add('plannedBytes', bytes)
-      counters.add('plannedExtents', extents)
-    },
-    onComplete: () => counters.set({ isPlanComplete: true }),
-    pause,
-    signal,
-  })
-}
-
-/** The walk ends with the runs. */
-async function* runsOf(walk: ExtentWalk, options: PlanOptions): AsyncGenerator<CopyRun, void, undefined> {
-  await using _owned = walk
-  yield* planRuns(walk, options)
 }

@@ -1,6 +1,8 @@
-/** Below this, reading and writing cannot overlap. */
-const SIZE_MIN = 2
-const SIZE_START = 4
+/**
+ * Two for each disk: one that is filled while the other is emptied. With less a disk waits for us now and then, and trying
+ * that out costs a short copy more than the memory is worth.
+ */
+const SIZE_MIN = 4
 /** A window is measured over so many times its size of runs, and not shorter than this. */
 const EPOCH_ROUNDS = 4
 const EPOCH_MS_MIN = 20
@@ -37,7 +39,7 @@ export class SlabWindow {
   constructor(max: number) {
     this.#max = max
     this.#min = Math.min(SIZE_MIN, max)
-    this.#size = Math.min(SIZE_START, max)
+    this.#size = Math.min(SIZE_MIN, max)
     this.#settledSize = this.#size
   }
 

@@ -1,3 +1,4 @@
+import { LaneClaims } from '../lane-claims.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from '../mover.ts'
 import { BUFFER_BYTES_MAX, CHECKPOINT_EVERY_BYTES } from '../run-copy.ts'
 import { corruptOffsetOf, worstFailure } from '../worst-failure.ts'
@@ -18,23 +19,24 @@ export function lanesFor(
 }
 
 /**
- * Copies one disk in several threads at once, each its own stripes of it. Rejects as one copy would: with the first failure,
+ * Copies one disk in several threads at once, each its own stripes of it and in the end some of the others'. Rejects as one copy would: with the first failure,
  * and of several corrupt chunks with the one that comes first on the disk; when nothing is under way any more.
  */
 export async function copyInLanes(
   pool: MoverPool,
   task: MoverTask,
-  count: number,
+  { count, sizeBytes }: { readonly count: number; readonly sizeBytes: number },
   options: CopyOptions,
 ): Promise<CopyProgress> {
   if (count === 1) return await pool.copy(task, options)
   const starts = Array.from({ length: count }, (_, index) => startOf(task, index))
-  const progress = new LaneProgress(starts)
+  const claims = LaneClaims.memoryFor(sizeBytes)
+  const progress = new LaneProgress(starts, claims === undefined ? undefined : new LaneClaims(claims))
   const failures = new LaneFailures(task.kind !== 'backup')
   const stops = starts.map(() => new AbortController())
   const stopWhoCanOnlyLose = (): void => {
     for (const [index, stop] of stops.entries()) {
-      if (failures.areSettled(progress.checkpointOf(index))) stop.abort(failures.first)
+      if (failures.areSettled(progress.reachedBy(index))) stop.abort(failures.first)
     }
   }
   const ends = starts.map(async (resumeFrom, index) => {
@@ -46,7 +48,7 @@ export async function copyInLanes(
     const own = stops[index]?.signal ?? options.signal
     const call = { ...options, signal: AbortSignal.any([options.signal, own]), onProgress: note }
     try {
-      note(await pool.copy({ ...shareOf(task, count, resumeFrom), lane: { index, count } }, call))
+      note(await pool.copy({ ...shareOf(task, count, resumeFrom), lane: { index, count, claims } }, call))
     } catch (error) {
       failures.note(error)
       stopWhoCanOnlyLose()
@@ -90,11 +92,11 @@ class LaneFailures {
   }
 
   /** Whether a lane that has come so far cannot change the outcome any more. */
-  areSettled(reached: CopyCheckpoint | undefined): boolean {
+  areSettled(reachedBytes: number): boolean {
     if (this.#failures.length === 0) return false
     const corrupt = this.#failures.map(offsetOf)
     if (!this.#seeksFirstCorrupt || corrupt.includes(undefined)) return true
-    return (reached?.offsetBytes ?? 0) > Math.min(...corrupt.map((offsetBytes) => offsetBytes ?? 0))
+    return reachedBytes > Math.min(...corrupt.map((offsetBytes) => offsetBytes ?? 0))
   }
 
   /** The failure to tell of. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { CLAIM_BYTES, LaneClaims } from '../lane-claims.ts'
 import { type CopyCheckpoint, type CopyProgress, noCheckpoint, noProgress } from '../mover.ts'
 import { LaneProgress } from './lane-progress.ts'
 
@@ -21,6 +22,29 @@ describe('progress of a copy in lanes', () => {
     expect(progress.now()).toMatchObject({ isPlanComplete: true, state: 'paused' })
     progress.note(0, progressAt(noCheckpoint))
     expect(progress.now().state).toBe('running')
+  })
+
+  test('the checkpoint is not beyond what a lane has taken from another one before that lane has ended', () => {
+    const memory = LaneClaims.memoryFor(10 * CLAIM_BYTES)
+    if (memory === undefined) throw new Error('the disk is small')
+    const claims = new LaneClaims(memory)
+    const sizeBytes = 10 * CLAIM_BYTES
+    const progress = new LaneProgress([noCheckpoint, noCheckpoint], claims)
+    const reach = (lane: number, parts: number): void => {
+      progress.note(lane, progressAt({ ...at(parts * CLAIM_BYTES, parts), sizeBytes }))
+    }
+    claims.offer({ offsetBytes: 0, lengthBytes: 4 * CLAIM_BYTES }, true)
+    reach(1, 9)
+    reach(0, 1)
+    claims.takeOwn(0, 0)
+    claims.takeOwn(0, CLAIM_BYTES)
+    const [taken] = claims.takeFromOthers(1, { offsetBytes: 0, lengthBytes: sizeBytes })
+    expect(taken?.offsetBytes).toBe(3 * CLAIM_BYTES)
+    reach(0, 10)
+    expect(progress.reachedBy(1)).toBe(3 * CLAIM_BYTES)
+    expect(progress.now().checkpoint.offsetBytes).toBe(3 * CLAIM_BYTES)
+    reach(1, 10)
+    expect(progress.now().checkpoint).toMatchObject({ offsetBytes: sizeBytes, doneBytes: 20 })
   })
 
   test('the checkpoint is never beyond the slowest lane, and counts nothing that lies beyond it', () => {

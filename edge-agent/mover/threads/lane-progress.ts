@@ -1,4 +1,5 @@
-import { type CopyCheckpoint, type CopyProgress, noProgress } from '../mover.ts'
+import type { LaneClaims } from '../lane-claims.ts'
+import { type CopyCheckpoint, type CopyProgress, noCheckpoint, noProgress } from '../mover.ts'
 
 /** The progress of one copy whose lanes are several copies. Pure. */
 export class LaneProgress {
@@ -6,8 +7,14 @@ export class LaneProgress {
   /** Checkpoints of each lane, the oldest first; those that can matter no more are dropped. */
   readonly #checkpoints: CopyCheckpoint[][]
 
-  /** @param starts where each lane begins */
-  constructor(starts: readonly CopyCheckpoint[]) {
+  readonly #claims: LaneClaims | undefined
+
+  /**
+   * @param starts where each lane begins
+   * @param claims where lanes take from each other
+   */
+  constructor(starts: readonly CopyCheckpoint[], claims?: LaneClaims) {
+    this.#claims = claims
     this.#lanes = starts.map((checkpoint) => ({ ...noProgress, checkpoint }))
     this.#checkpoints = starts.map((checkpoint) => [checkpoint])
   }
@@ -23,9 +30,14 @@ export class LaneProgress {
     }
   }
 
-  /** How far a lane durably is: all of its part below. */
-  checkpointOf(index: number): CopyCheckpoint | undefined {
-    return this.#checkpoints[index]?.at(-1)
+  /**
+   * How far a lane durably is: all of its part below, and of what it has taken from others. That is durable when the lane has
+   * ended; whose part it was is not beyond it before it was taken.
+   */
+  reachedBy(index: number): number {
+    const { offsetBytes, sizeBytes } = this.#checkpoints[index]?.at(-1) ?? noCheckpoint
+    const hasEnded = sizeBytes > 0 && offsetBytes === sizeBytes
+    return hasEnded ? offsetBytes : Math.min(offsetBytes, this.#claims?.firstTakenFromOthers(index) ?? Infinity)
   }
 
   /**
@@ -62,7 +74,7 @@ export class LaneProgress {
   }
 
   #reachedBytes(): number {
-    return Math.min(...this.#checkpoints.map((list) => list.at(-1)?.offsetBytes ?? 0))
+    return Math.min(...this.#checkpoints.map((_, index) => this.reachedBy(index)))
   }
 
   #checkpoint(): CopyCheckpoint {

@@ -14,7 +14,9 @@ const Any = {
   /** Of SharedThrottle. */
   throttles: z.array(z.instanceof(SharedArrayBuffer)),
   bufferBytesMax: z.int().positive().optional(),
-  lane: z.strictObject({ index: Count, count: z.int().positive() }).optional(),
+  lane: z
+    .strictObject({ index: Count, count: z.int().positive(), claims: z.instanceof(SharedArrayBuffer).optional() })
+    .optional(),
 }
 const Resumable = {
   resumeFrom: Checkpoint.optional(),
