@@ -68,6 +68,16 @@ export const NbdEndpoint = z.strictObject({
 })
 export type NbdEndpoint = z.infer<typeof NbdEndpoint>
 
-/** Serialisable address of a BlockSource or BlockSink: what crosses to a worker thread. */
-export const BlockEndpoint = z.discriminatedUnion('kind', [NbdEndpoint])
+/** A disk of a kind that only an opener knows (block-opener.ts). */
+export const OpenerEndpoint = z.strictObject({
+  kind: z.literal('opener'),
+  /** The name under which the opener was registered where the disk is to be opened. */
+  opener: z.string().min(1).max(64),
+  /** What it needs, which may be secret: never logged. It parses it by itself. */
+  address: z.unknown(),
+})
+export type OpenerEndpoint = z.infer<typeof OpenerEndpoint>
+
+/** Address of a BlockSource or BlockSink that can be cloned: what crosses to a worker thread. */
+export const BlockEndpoint = z.discriminatedUnion('kind', [NbdEndpoint, OpenerEndpoint])
 export type BlockEndpoint = z.infer<typeof BlockEndpoint>

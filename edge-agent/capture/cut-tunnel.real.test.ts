@@ -134,7 +134,8 @@ test("a way that leads to another VM's disk after a cut shows nothing of it", as
   const read = async () => await session.disks[0]?.source.read(MIB, new Uint8Array(MIB), options)
   await read()
   // What must never be: somebody mixes the ports up.
-  const address = session.disks[0]?.source.endpoint?.address
+  const endpoint = session.disks[0]?.source.endpoint
+  const address = endpoint?.kind === 'nbd' ? endpoint.address : undefined
   const port = Number(/(\d+)\.sock$/.exec(address?.transport === 'unix' ? address.path : '')?.[1])
   made.tunnel.cut()
   await expect.poll(() => host.isReachable).toBe(false)

@@ -82,7 +82,9 @@ export class VmCreations implements AsyncDisposable {
 }
 
 function expectUnix(endpoint: NewVmEndpoint): { readonly path: string; readonly exportName: string } {
-  if (endpoint?.address.transport === 'unix') return { path: endpoint.address.path, exportName: endpoint.exportName }
+  if (endpoint?.kind === 'nbd' && endpoint.address.transport === 'unix') {
+    return { path: endpoint.address.path, exportName: endpoint.exportName }
+  }
   throw new PlatformError('internal.unexpected', 'a disk in the making is not served on a unix socket')
 }
 

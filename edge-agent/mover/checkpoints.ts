@@ -57,8 +57,14 @@ export class Checkpoints {
         throw error
       }
     }
+    const { chunks } = sink
+    const noteTaken = (put: () => Promise<void> | undefined): Promise<void> | undefined => {
+      const taken = put()
+      return taken === undefined ? undefined : note(async () => await taken)
+    }
     return {
       sizeBytes: sink.sizeBytes,
+      ...(chunks === undefined ? {} : { chunks: { put: (...args) => noteTaken(() => chunks.put(...args)) } }),
       write: async (offsetBytes, bytes, call) => await note(async () => await sink.write(offsetBytes, bytes, call)),
       writeZeroes: async (offsetBytes, lengthBytes, call) => {
         await note(async () => await sink.writeZeroes(offsetBytes, lengthBytes, call))

@@ -1,5 +1,6 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
+import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
 import { faultySink, faultySource } from '../block/layers/faulty-disk.ts'
 import { createMemoryDisk, type MemoryDisk } from '../block/memory-disk.ts'
@@ -199,4 +200,61 @@ test('a mover copies disks without an address on this thread', async () => {
   expect(Buffer.compare(sink.bytes, content)).toBe(0)
   expect(seen.at(-1)).toBe(SIZE_BYTES)
   await mover.copyRestore({ source: sink, chunkIds, idKey }, call)
+})
+
+/** A sink of chunks in memory over the parent's content, and the offsets that were put, in KiB. */
+function chunkSink({ parent, chunkIds }: Pick<Point, 'parent' | 'chunkIds'>) {
+  const puts: number[] = []
+  const content = parent.bytes.slice()
+  const sink: BlockSink = {
+    sizeBytes: SIZE_BYTES,
+    chunks: {
+      put: (chunk, parts) => {
+        puts.push(chunk.offsetBytes / KIB)
+        expect(Buffer.from(chunk.id)).toEqual(Buffer.from(chunkIds.at(chunk.index)))
+        expect(parts.reduce((sum, part) => sum + part.length, 0)).toBe(chunk.lengthBytes)
+        let at = chunk.offsetBytes
+        for (const part of parts) {
+          content.set(part, at)
+          at += part.length
+        }
+        return chunk.index % 2 === 0 ? undefined : Promise.resolve()
+      },
+    },
+    write: async () => await Promise.reject(new Error('a piece')),
+    writeZeroes: async () => await Promise.reject(new Error('zeros')),
+    flush: async () => undefined,
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+  return { sink, puts, content }
+}
+
+describe('a disk that takes whole chunks', () => {
+  test('gets them completed from the base, also those whose id is known, and no zeros', async () => {
+    const point = await makeFull()
+    const { source, parent, chunkIds } = point
+    const tracker = source.addTracker()
+    await source.write(CHUNK_BYTES + 64 * KIB, new Uint8Array(64 * KIB).fill(9), call)
+    await source.write(3 * CHUNK_BYTES, new Uint8Array(64 * KIB).fill(7), call)
+    await source.writeZeroes(5 * CHUNK_BYTES, CHUNK_BYTES, call)
+    await source.write(6 * CHUNK_BYTES, new Uint8Array(CHUNK_BYTES), call)
+    const { sink, puts, content } = chunkSink(point)
+    const frozen = source.freeze(tracker)
+    const task = { mode: 'incremental', source: frozen, sink, base: parent, chunkIds, idKey } as const
+    const progress = await copyBackup(task, call)
+    expect(puts).toEqual([256, 768])
+    expect(progress).toMatchObject({ writtenBytes: CHUNK_BYTES, zeroedBytes: 2 * CHUNK_BYTES })
+    expect([...Array(8).keys()].filter((index) => chunkIds.isZero(index))).toEqual([5, 6])
+    expect(Buffer.compare(content.subarray(0, 5 * CHUNK_BYTES), source.bytes.subarray(0, 5 * CHUNK_BYTES))).toBe(0)
+  })
+
+  test('a chunk that cannot be kept fails the copy', async () => {
+    const point = await makeFull()
+    await point.source.write(0, new Uint8Array(CHUNK_BYTES).fill(9), call)
+    const { sink } = chunkSink(point)
+    const full = new PlatformError('repository.no_space', 'full')
+    const refusing = { ...sink, chunks: { put: async () => await Promise.reject(full) } }
+    const task = { ...point, mode: 'compare', sink: refusing, base: point.parent, idKey } as const
+    await expect(copyBackup(task, call)).rejects.toBe(full)
+  })
 })

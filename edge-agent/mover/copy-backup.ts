@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { clampExtent, type Extent, totalBytes } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { settleAll } from '@sendense/shared/runtime/settle-all.ts'
+import type { ChunkSink } from '../block/block-sink.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
 import { ChunkHash } from './chunk-hash.ts'
 import { CHUNK_ID_BYTES } from './chunk-ids.ts'
@@ -84,6 +85,11 @@ class BackupCopy {
   async copyRun(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
     await this.#readBase(run, buffer, call)
     await readRanges(this.#source, run, buffer, call)
+    const { chunks } = this.#task.sink
+    if (chunks !== undefined) {
+      await this.#putChunks(chunks, run, buffer, call)
+      return
+    }
     const pieces = this.#changedPieces(run, buffer)
     await writePieces(this.#task.sink, pieces, { run, buffer, counters: this.#counters, ...call })
   }
@@ -95,7 +101,7 @@ class BackupCopy {
       chunkIds.set(index, ZERO_ID)
     }
     this.#counters.add('zeroedBytes', lengthBytes)
-    await sink.writeZeroes(offsetBytes, lengthBytes, call)
+    if (sink.chunks === undefined) await sink.writeZeroes(offsetBytes, lengthBytes, call)
   }
 
   /** Completes chunks that the plan covers only in part with the parent's bytes, which must be what their ids say. */
@@ -129,6 +135,27 @@ class BackupCopy {
     const id = this.#hash.idOf(...into.buffer.parts(offsetBytes - into.run.offsetBytes, lengthBytes))
     if (Buffer.compare(id, this.#task.chunkIds.at(index)) === 0) return
     throw chunkCorrupt('the base restore point is damaged', offsetBytes, lengthBytes)
+  }
+
+  /**
+   * Brings the ids up to date and puts each chunk that is not zeros; also those whose id is the same: what an attempt put
+   * that got lost has its ids here already, and the sink knows what it keeps.
+   */
+  async #putChunks(chunks: ChunkSink, run: DataRun, buffer: RunBuffer, { signal }: CallOptions): Promise<void> {
+    const { chunkIds } = this.#task
+    const waiting: Promise<void>[] = []
+    for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
+      const parts = buffer.parts(offsetBytes - run.offsetBytes, lengthBytes)
+      const id = this.#hash.idOf(...parts)
+      const isNew = Buffer.compare(id, chunkIds.at(index)) !== 0
+      if (isNew) chunkIds.set(index, id)
+      const isZero = chunkIds.isZero(index)
+      if (isNew) this.#counters.add(isZero ? 'zeroedBytes' : 'writtenBytes', lengthBytes)
+      if (isZero) continue
+      const taken = chunks.put({ index, offsetBytes, lengthBytes, id }, parts, { signal })
+      if (taken !== undefined) waiting.push(taken)
+    }
+    await settleAll(waiting)
   }
 
   /**

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import type { BlockOpenerUrls } from '../block/block-opener.ts'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
 import { copyBackup } from './copy-backup.ts'
@@ -25,16 +26,28 @@ export interface MoverOptions {
   readonly threadsMax?: number
   /** Buffers of all copies together, in all threads. Default 1 GiB. At least 8 MiB, and 4 MiB a thread. */
   readonly memoryBytes?: number
+  /** Modules that open disks of other kinds than NBD in the threads, by name (block-opener.ts). Others are copied here. */
+  readonly openers?: BlockOpenerUrls
   /** For tests: what the threads run. */
   readonly workerUrl?: URL
 }
 
 /** The mover of this process. Copies of disks without an address run on the thread that asked. */
 export function createMover(options: MoverOptions = {}): Mover {
-  const { threadsMax = Math.min(THREADS_MAX, availableParallelism()), memoryBytes = MEMORY_BYTES, workerUrl } = options
+  const {
+    threadsMax = Math.min(THREADS_MAX, availableParallelism()),
+    memoryBytes = MEMORY_BYTES,
+    workerUrl,
+    openers = {},
+  } = options
   const ownBytes = wholeSlabs(Math.max(OWN_BYTES_MIN, memoryBytes * OWN_SHARE))
   const memoryBytesPerThread = wholeSlabs((memoryBytes - ownBytes) / threadsMax)
-  const pool = new MoverPool({ threadsMax, memoryBytesPerThread, ...(workerUrl === undefined ? {} : { workerUrl }) })
+  const pool = new MoverPool({
+    threadsMax,
+    memoryBytesPerThread,
+    openers,
+    ...(workerUrl === undefined ? {} : { workerUrl }),
+  })
   const environment = createThreadEnvironment(new SharedArrayBuffer(ownBytes))
   const here = async <T>(copy: (own: CopyEnvironment) => Promise<T>): Promise<T> => {
     using held = new DisposableStack()
@@ -42,18 +55,18 @@ export function createMover(options: MoverOptions = {}): Mover {
   }
   return {
     copyBackup: async (task, call) => {
-      const inThread = toBackupTask(task)
+      const inThread = toBackupTask(task, openers)
       if (inThread !== undefined) return await copyInThread(pool, inThread, task, call)
       return await here(async (own) => await copyBackup(task, call, own))
     },
     copyRestore: async (task, call) => {
-      return await resumable(task, toRestoreTask(task), call, async (resumeFrom, inThread, again) => {
+      return await resumable(task, toRestoreTask(task, openers), call, async (resumeFrom, inThread, again) => {
         if (inThread !== undefined) return await copyInThread(pool, inThread, task, again)
         return await here(async (own) => await copyRestore({ ...task, resumeFrom }, again, own))
       })
     },
     copyDisk: async (task, call) => {
-      return await resumable(task, toDiskTask(task), call, async (resumeFrom, inThread, again) => {
+      return await resumable(task, toDiskTask(task, openers), call, async (resumeFrom, inThread, again) => {
         if (inThread !== undefined) return await copyInThread(pool, inThread, task, again)
         return await here(async (own) => await copyDisk({ ...task, resumeFrom }, again, own))
       })

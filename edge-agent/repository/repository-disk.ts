@@ -9,6 +9,7 @@ export function repositorySink(sink: BlockSink, name: string): BlockSink {
     sizeBytes: sink.sizeBytes,
     ...(sink.endpoint === undefined ? {} : { endpoint: sink.endpoint }),
     ...(sink.openersMax === undefined ? {} : { openersMax: sink.openersMax }),
+    ...(sink.chunks === undefined ? {} : { chunks: sink.chunks }),
     translateError: (error) => toRepositoryError(error, what),
     write: async (offsetBytes, bytes, options) =>
       await withRepositoryErrors(what, async () => await sink.write(offsetBytes, bytes, options)),

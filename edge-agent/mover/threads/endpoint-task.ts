@@ -1,3 +1,7 @@
+import type { BlockEndpoint } from '../../block/block-endpoint.ts'
+import type { BlockOpenerUrls } from '../../block/block-opener.ts'
+import type { BlockSink } from '../../block/block-sink.ts'
+import type { BlockSource } from '../../block/block-source.ts'
 import { type AnyCopyTask, type BackupCopyTask, type DiskCopyTask, type RestoreCopyTask } from '../mover.ts'
 import { SharedThrottle } from '../rate/shared-throttle.ts'
 import type { MoverTask } from './mover-task.ts'
@@ -5,28 +9,30 @@ import type { MoverTask } from './mover-task.ts'
 type TaskOf<K extends MoverTask['kind']> = Extract<MoverTask, { kind: K }>
 
 /** The task as a thread can do it; undefined where a disk has no address, or a throttle is not shared memory. */
-export function toBackupTask(task: BackupCopyTask): TaskOf<'backup'> | undefined {
+export function toBackupTask(task: BackupCopyTask, openers: BlockOpenerUrls): TaskOf<'backup'> | undefined {
   const { mode, source, sink, base } = task
   const shared = sharedFields(task)
-  if (shared === undefined || source.endpoint === undefined || sink.endpoint === undefined) return undefined
-  if (base !== undefined && base.endpoint === undefined) return undefined
-  const below = base?.endpoint === undefined ? {} : { base: base.endpoint }
-  const disks = { source: source.endpoint, sink: sink.endpoint, ...below }
+  const endpoints = { source: endpointOf(source, openers), sink: endpointOf(sink, openers) }
+  if (shared === undefined || endpoints.source === undefined || endpoints.sink === undefined) return undefined
+  const baseEndpoint = base === undefined ? undefined : endpointOf(base, openers)
+  if (base !== undefined && baseEndpoint === undefined) return undefined
+  const below = baseEndpoint === undefined ? {} : { base: baseEndpoint }
+  const disks = { source: endpoints.source, sink: endpoints.sink, ...below }
   return { kind: 'backup', mode, ...disks, ...shared, ...idFields(task) }
 }
 
 /** As toBackupTask. */
-export function toRestoreTask(task: RestoreCopyTask): TaskOf<'restore'> | undefined {
-  const disks = endpointsOf(task)
+export function toRestoreTask(task: RestoreCopyTask, openers: BlockOpenerUrls): TaskOf<'restore'> | undefined {
+  const disks = endpointsOf(task, openers)
   const shared = sharedFields(task)
   if (disks === undefined || shared === undefined) return undefined
   return { kind: 'restore', ...disks, ...shared, ...resumeFields(task), ...idFields(task) }
 }
 
 /** As toBackupTask. */
-export function toDiskTask(task: DiskCopyTask): TaskOf<'disk'> | undefined {
+export function toDiskTask(task: DiskCopyTask, openers: BlockOpenerUrls): TaskOf<'disk'> | undefined {
   const { sinkIsZero, detectZeroes, dirtyOnly } = task
-  const disks = endpointsOf(task)
+  const disks = endpointsOf(task, openers)
   const shared = sharedFields(task)
   if (disks === undefined || shared === undefined) return undefined
   return {
@@ -40,10 +46,18 @@ export function toDiskTask(task: DiskCopyTask): TaskOf<'disk'> | undefined {
   }
 }
 
-function endpointsOf({ source, sink }: RestoreCopyTask | DiskCopyTask) {
-  if (source.endpoint === undefined) return undefined
-  if (sink === undefined) return { source: source.endpoint }
-  return sink.endpoint === undefined ? undefined : { source: source.endpoint, sink: sink.endpoint }
+function endpointsOf({ source, sink }: RestoreCopyTask | DiskCopyTask, openers: BlockOpenerUrls) {
+  const from = endpointOf(source, openers)
+  if (from === undefined) return undefined
+  if (sink === undefined) return { source: from }
+  const to = endpointOf(sink, openers)
+  return to === undefined ? undefined : { source: from, sink: to }
+}
+
+/** The disk's address, if a thread can open it. */
+function endpointOf({ endpoint }: BlockSource | BlockSink, openers: BlockOpenerUrls): BlockEndpoint | undefined {
+  if (endpoint?.kind === 'opener' && openers[endpoint.opener] === undefined) return undefined
+  return endpoint
 }
 
 function sharedFields({ diskId, owner, throttles = [], bufferBytesMax }: AnyCopyTask) {

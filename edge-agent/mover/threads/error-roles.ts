@@ -1,4 +1,4 @@
-import type { BlockSink } from '../../block/block-sink.ts'
+import type { BlockSink, ChunkSink } from '../../block/block-sink.ts'
 import type { BlockSource } from '../../block/block-source.ts'
 import type { DiskRole } from './mover-task.ts'
 
@@ -47,11 +47,22 @@ export class ErrorRoles {
     }
   }
 
+  #ofChunks(role: DiskRole, chunks: ChunkSink): ChunkSink {
+    return {
+      put: (chunk, parts, options) => {
+        const taken = chunks.put(chunk, parts, options)
+        return taken === undefined ? undefined : this.note(role, async () => await taken)
+      },
+    }
+  }
+
   /** The same sink; it owns `sink`. */
   ofSink(role: DiskRole, sink: BlockSink): BlockSink {
     const note = async (work: () => Promise<void>): Promise<void> => await this.note(role, work)
+    const { chunks } = sink
     return {
       sizeBytes: sink.sizeBytes,
+      ...(chunks === undefined ? {} : { chunks: this.#ofChunks(role, chunks) }),
       ...(sink.cannotFlush === undefined ? {} : { cannotFlush: sink.cannotFlush }),
       write: async (offsetBytes, bytes, options) => {
         await note(async () => await sink.write(offsetBytes, bytes, options))

@@ -1,4 +1,5 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { BlockOpenerUrls } from '../../block/block-opener.ts'
 import type { CopyOptions, CopyProgress } from '../mover.ts'
 import type { MoverTask } from './mover-task.ts'
 import { MoverThread } from './mover-thread.ts'
@@ -9,6 +10,8 @@ export interface MoverPoolOptions {
   readonly threadsMax: number
   /** Memory of the copies of one thread. */
   readonly memoryBytesPerThread: number
+  /** Who opens disks of other kinds than NBD in the threads. Absent: nobody. */
+  readonly openers?: BlockOpenerUrls
   /** For tests: what the threads run. */
   readonly workerUrl?: URL
 }
@@ -65,7 +68,8 @@ export class MoverPool implements AsyncDisposable {
   #threadOf(slot: Slot): MoverThread {
     if (slot.thread !== undefined && !slot.thread.isGone) return slot.thread
     slot.memory ??= new SharedArrayBuffer(this.#options.memoryBytesPerThread)
-    slot.thread = new MoverThread({ workerUrl: this.#options.workerUrl ?? WORKER_URL, memory: slot.memory })
+    const { workerUrl = WORKER_URL, openers = {} } = this.#options
+    slot.thread = new MoverThread({ workerUrl, memory: slot.memory, openers })
     return slot.thread
   }
 }

@@ -2,6 +2,7 @@ import { backupModes } from '@sendense/shared/domain/backup-reason.ts'
 import { errorCodeList } from '@sendense/shared/errors/error-codes.ts'
 import { z } from 'zod'
 import { BlockEndpoint } from '../../block/block-endpoint.ts'
+import { BlockOpenerUrls } from '../../block/block-opener.ts'
 import { ID_KEY_BYTES } from '../chunk-hash.ts'
 import { copyStates } from '../mover.ts'
 
@@ -66,6 +67,7 @@ export type MoverTask = z.infer<typeof MoverTask>
 export const WorkerData = z.strictObject({
   /** Its share of the memory budget. */
   memory: z.instanceof(SharedArrayBuffer),
+  openers: BlockOpenerUrls,
 })
 export type WorkerData = z.infer<typeof WorkerData>
 

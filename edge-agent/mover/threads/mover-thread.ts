@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { BlockOpenerUrls } from '../../block/block-opener.ts'
 import type { CopyOptions, CopyProgress } from '../mover.ts'
 import { type DiskRole, type MoverTask, type WorkerData, WorkerReport, type WorkerRequest } from './mover-task.ts'
 
@@ -27,6 +28,7 @@ export interface MoverThreadOptions {
   readonly workerUrl: URL
   /** What its copies share. Nobody else uses it until the thread is gone. */
   readonly memory: SharedArrayBuffer
+  readonly openers: BlockOpenerUrls
 }
 
 interface RunningCopy {
@@ -43,8 +45,8 @@ export class MoverThread {
   #lastCopyId = 0
   #isGone = false
 
-  constructor({ workerUrl, memory }: MoverThreadOptions) {
-    const workerData: WorkerData = { memory }
+  constructor({ workerUrl, memory, openers }: MoverThreadOptions) {
+    const workerData: WorkerData = { memory, openers }
     const gone = Promise.withResolvers<void>()
     this.gone = gone.promise
     const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB }

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { createThreadEnvironment } from '../copy-environment.ts'
 import type { CopyProgress } from '../mover.ts'
 import { PauseSwitch } from '../pause-switch.ts'
+import { BlockOpeners } from './block-openers.ts'
 import { ErrorRoles } from './error-roles.ts'
 import { MoverTask, WorkerData, type WorkerReport, WorkerRequest } from './mover-task.ts'
 import { runMoverTask } from './run-mover-task.ts'
@@ -16,7 +17,9 @@ interface RunningCopy {
 
 assert(parentPort, 'mover-worker runs only as a worker thread')
 const control = parentPort
-const environment = createThreadEnvironment(WorkerData.parse(workerData).memory)
+const { memory, openers: openerUrls } = WorkerData.parse(workerData)
+const environment = createThreadEnvironment(memory)
+const openers = new BlockOpeners(openerUrls)
 const copies = new Map<number, RunningCopy>()
 
 control.on('message', (message: unknown) => {
@@ -56,7 +59,7 @@ async function endOf(copyId: number, task: unknown, { cancel, pause }: RunningCo
   const roles = new ErrorRoles()
   try {
     const onProgress = (progress: CopyProgress): void => post({ type: 'progress', copyId, progress })
-    const options = { signal: cancel.signal, pause, onProgress, roles, environment }
+    const options = { signal: cancel.signal, pause, onProgress, roles, environment, openers }
     return { type: 'done', copyId, progress: await runMoverTask(parseTask(task), options) }
   } catch (error) {
     const { code, message, details } = toPlatformError(error)

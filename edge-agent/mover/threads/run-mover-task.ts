@@ -6,6 +6,7 @@ import { copyRestore } from '../copy-restore.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from '../mover.ts'
 import { SharedThrottle } from '../rate/shared-throttle.ts'
 import { areWritesLost, withRewinds } from '../rewind.ts'
+import { BlockOpeners } from './block-openers.ts'
 import type { ErrorRoles } from './error-roles.ts'
 import type { MoverTask } from './mover-task.ts'
 import { TaskDisks } from './task-disks.ts'
@@ -13,6 +14,8 @@ import { TaskDisks } from './task-disks.ts'
 interface TaskOptions extends CopyOptions {
   readonly roles: ErrorRoles
   readonly environment: ThreadEnvironment
+  /** Absent: only NBD exports can be opened. */
+  readonly openers?: BlockOpeners
 }
 
 type TaskOf<K extends MoverTask['kind']> = Extract<MoverTask, { kind: K }>
@@ -34,17 +37,17 @@ export async function runMoverTask(task: MoverTask, options: TaskOptions): Promi
 /** Opens the disks anew for each attempt: after writes got lost the connections are of no more use. */
 async function rewinding(
   { resumeFrom = noCheckpoint }: TaskOf<'restore' | 'disk'>,
-  { roles, environment, ...options }: TaskOptions,
+  { roles, environment, openers = new BlockOpeners(), ...options }: TaskOptions,
   attempt: (resumeFrom: CopyCheckpoint, options: TaskOptions) => Promise<CopyProgress>,
 ): Promise<CopyProgress> {
   return await withRewinds({ ...options, from: resumeFrom, maySurvive: areWritesLost }, async (from, call) => {
-    return await attempt(from, { ...call, roles, environment })
+    return await attempt(from, { ...call, roles, environment, openers })
   })
 }
 
 async function runBackup(task: TaskOf<'backup'>, options: TaskOptions): Promise<CopyProgress> {
   using held = new DisposableStack()
-  await using disks = new TaskDisks(options)
+  await using disks = disksOf(options)
   const { mode, idKey } = task
   const source = await disks.openSource('source', task.source)
   const sink = await disks.openSink(task.sink)
@@ -59,7 +62,7 @@ async function runRestore(
   options: TaskOptions,
 ): Promise<CopyProgress> {
   using held = new DisposableStack()
-  await using disks = new TaskDisks(options)
+  await using disks = disksOf(options)
   const source = await disks.openSource('source', task.source)
   const sink = task.sink === undefined ? {} : { sink: await disks.openSink(task.sink) }
   const own = { source, ...sink, chunkIds: idsOf(task), idKey: task.idKey }
@@ -68,7 +71,7 @@ async function runRestore(
 
 async function runDisk(task: TaskOf<'disk'>, resumeFrom: CopyCheckpoint, options: TaskOptions): Promise<CopyProgress> {
   using held = new DisposableStack()
-  await using disks = new TaskDisks(options)
+  await using disks = disksOf(options)
   const { sinkIsZero, detectZeroes, dirtyOnly } = task
   const source = await disks.openSource('source', task.source)
   const sink = task.sink === undefined ? {} : { sink: await disks.openSink(task.sink) }
@@ -82,6 +85,10 @@ async function runDisk(task: TaskOf<'disk'>, resumeFrom: CopyCheckpoint, options
     options,
     environmentOf(options, held),
   )
+}
+
+function disksOf({ roles, openers = new BlockOpeners(), signal }: TaskOptions): TaskDisks {
+  return new TaskDisks({ roles, openers, signal })
 }
 
 /** @param held outlives the disks: what they still send from the copy's memory belongs to nobody else */

@@ -1,24 +1,30 @@
 import type { BlockEndpoint } from '../../block/block-endpoint.ts'
 import type { BlockSink } from '../../block/block-sink.ts'
 import type { BlockSource, CallOptions } from '../../block/block-source.ts'
-import { openNbdSink } from '../../nbd/client/nbd-sink.ts'
-import { openNbdSource } from '../../nbd/client/nbd-source.ts'
+import type { BlockOpeners } from './block-openers.ts'
 import type { ErrorRoles } from './error-roles.ts'
 
 /** A cancelled copy whose disks do not let go of it in this time has them closed under it: a server of them hangs. */
 const LET_GO_TIMEOUT_MS = 5000
 
+export interface TaskDisksOptions extends CallOptions {
+  readonly roles: ErrorRoles
+  readonly openers: BlockOpeners
+}
+
 /** The disks that one copy has opened, and whose errors are whose. */
 export class TaskDisks implements AsyncDisposable {
   readonly #roles: ErrorRoles
+  readonly #openers: BlockOpeners
   readonly #signal: AbortSignal
   readonly #opened = new AsyncDisposableStack()
   readonly #onAbort: () => void
   #closing: Promise<void> | undefined
   #stuck: NodeJS.Timeout | undefined
 
-  constructor({ roles, signal }: CallOptions & { readonly roles: ErrorRoles }) {
+  constructor({ roles, openers, signal }: TaskDisksOptions) {
     this.#roles = roles
+    this.#openers = openers
     this.#signal = signal
     this.#onAbort = () => {
       this.#stuck = setTimeout(() => void this.#close(), LET_GO_TIMEOUT_MS)
@@ -26,17 +32,17 @@ export class TaskDisks implements AsyncDisposable {
     signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  /** Rejects as openNbdSource. */
+  /** Rejects as openNbdSource, or as the opener of its kind. */
   async openSource(role: 'source' | 'base', endpoint: BlockEndpoint): Promise<BlockSource> {
     const options = { signal: this.#signal }
-    const source = await this.#roles.note(role, async () => await openNbdSource(endpoint, options))
+    const source = await this.#roles.note(role, async () => await this.#openers.openSource(endpoint, options))
     return this.#opened.use(this.#roles.ofSource(role, source))
   }
 
-  /** Rejects as openNbdSink. */
+  /** Rejects as openNbdSink, or as the opener of its kind. */
   async openSink(endpoint: BlockEndpoint): Promise<BlockSink> {
     const options = { signal: this.#signal }
-    const sink = await this.#roles.note('sink', async () => await openNbdSink(endpoint, options))
+    const sink = await this.#roles.note('sink', async () => await this.#openers.openSink(endpoint, options))
     return this.#opened.use(this.#roles.ofSink('sink', sink))
   }
 
