@@ -1,3 +1,4 @@
+import { repositoryErrorCodes } from './repository-error-codes.ts'
 import { storageErrorCodes } from './storage-error-codes.ts'
 
 /** never: the same call cannot succeed · backoff: try again later · after-fix: somebody must change something first */
@@ -98,49 +99,7 @@ export const errorCodes = {
     advice: 'The disks are restored; look at the console of the new VM.',
   },
 
-  'repository.missing': {
-    retry: 'after-fix',
-    httpStatus: 404,
-    advice: 'Mount or reconnect the storage of the repository, or correct its path.',
-  },
-  'repository.not_a_repository': {
-    retry: 'after-fix',
-    httpStatus: 422,
-    advice: 'The path holds something else: choose an empty directory or the right one.',
-  },
-  'repository.format_unsupported': {
-    retry: 'after-fix',
-    httpStatus: 422,
-    advice: 'Upgrade the agent: the repository was written by a newer one.',
-  },
-  'repository.no_space': {
-    retry: 'after-fix',
-    httpStatus: 507,
-    advice: 'Free space in the repository or extend its storage.',
-  },
-  'repository.io_failed': { retry: 'backoff', httpStatus: 502, advice: 'Check the storage of the repository.' },
-  'repository.restore_point_not_found': {
-    retry: 'never',
-    httpStatus: 404,
-    advice: 'Choose a restore point that is listed.',
-  },
-  'repository.chunk_corrupt': {
-    retry: 'never',
-    httpStatus: 500,
-    advice: 'Restore another point; the next backup re-reads the damaged range.',
-  },
-  'repository.manifest_invalid': {
-    retry: 'never',
-    httpStatus: 500,
-    advice: 'Do not use this restore point; choose another one and check the storage.',
-  },
-  'repository.base_mismatch': {
-    retry: 'backoff',
-    httpStatus: 409,
-    advice: 'Run the backup again: it will compare all data.',
-  },
-  'repository.locked': { retry: 'backoff', httpStatus: 409, advice: 'Wait until the other writer has ended.' },
-
+  ...repositoryErrorCodes,
   ...storageErrorCodes,
 
   'nbd.protocol_violation': {
