@@ -10,7 +10,7 @@ import { loneCopyEnvironment } from './copy-environment.ts'
 import { createMover } from './create-mover.ts'
 import type { BackupCopyTask } from './mover.ts'
 import { SharedThrottle } from './rate/shared-throttle.ts'
-import { recordingSink } from './recording-sink.ts'
+import { recordingSink } from './testing/recording-sink.ts'
 
 const KIB = 1024
 const CHUNK_BYTES = 256 * KIB
@@ -135,6 +135,34 @@ describe('a copy in trouble', () => {
     await expect(copying).rejects.toMatchObject({ code: 'source.read_failed' })
     const sink = faultySink(createMemoryDisk({ sizeBytes: SIZE_BYTES }), faults)
     await expect(copyBackup(makeTask({ sink }), call)).rejects.toMatchObject({ code: 'target.write_failed' })
+  })
+
+  test('extents and the base are asked again too, which is counted, and named when it was of no use', async () => {
+    const point = await makeFull()
+    const tracker = point.source.addTracker()
+    await point.source.write(64 * KIB, new Uint8Array(64 * KIB).fill(9), call)
+    const frozen = point.source.freeze(tracker)
+    const backUp = async (source: BlockSource, base: BlockSource) => {
+      const chunkIds = new ChunkIds(SIZE_BYTES, CHUNK_BYTES)
+      chunkIds.bytes.set(point.chunkIds.bytes)
+      const task = { mode: 'incremental', source, sink: point.parent.freeze(), base, chunkIds, idKey } as const
+      return await copyBackup({ ...task, diskId: 'vda' }, call, { ...loneCopyEnvironment(), random: () => 0 })
+    }
+    const sometimes = { errorRate: 0.5 }
+    const faulty = await backUp(
+      faultySource(frozen, { seed: 2, ...sometimes }),
+      faultySource(point.parent, { seed: 7, ...sometimes }),
+    )
+    expect(faulty.retriedReads).toBeGreaterThan(0)
+    const always = { seed: 3, errorRate: 1 }
+    await expect(backUp(faultySource(frozen, always), point.parent)).rejects.toMatchObject({
+      message: expect.stringMatching(/^disk vda: .* from byte 0 .* could not be asked for its extents in 5 attempts/),
+    })
+    await expect(backUp(frozen, faultySource(point.parent, always))).rejects.toMatchObject({
+      code: 'source.read_failed',
+      message: expect.stringMatching(/^the base of disk vda: 256 KiB from byte 0 .* could not be read in 5 attempts/),
+      details: { offsetBytes: 0 },
+    })
   })
 
   test('rejects with the signal’s reason when cancelled in the middle, and nothing goes on after', async () => {

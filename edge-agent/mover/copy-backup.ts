@@ -20,7 +20,7 @@ import {
   type WritePiece,
   writePieces,
 } from './run-content.ts'
-import { type CopyShape, runCopy } from './run-copy.ts'
+import { type CopyDisks, type CopyShape, runCopy } from './run-copy.ts'
 import type { RunBuffer } from './slabs/run-buffer.ts'
 
 const ZERO_ID = new Uint8Array(CHUNK_ID_BYTES)
@@ -39,10 +39,11 @@ export async function copyBackup(
     dirtyOnly: mode === 'incremental',
     plan: { sizeBytes, chunkSizeBytes, wasZero: (index) => chunkIds.isZero(index) },
     sink,
+    base: task.base,
     // The ids of writes that got lost say that there is nothing to write.
     resume: undefined,
-    work: ({ source }, counters) => {
-      const copy = new BackupCopy(task, source, counters)
+    work: ({ source, base }, counters) => {
+      const copy = new BackupCopy({ task, source, base, counters })
       return {
         data: async (run, buffer, call) => await copy.copyRun(run, buffer, call),
         zero: async (run, call) => await copy.zeroRun(run, call),
@@ -69,15 +70,22 @@ function expectSameSizes({ mode, source, sink, base, chunkIds }: BackupCopyTask)
   }
 }
 
+interface BackupParts extends Pick<CopyDisks, 'source' | 'base'> {
+  readonly task: BackupCopyTask
+  readonly counters: CopyCounters
+}
+
 class BackupCopy {
   readonly #task: BackupCopyTask
   readonly #source: BlockSource
+  readonly #base: BlockSource | undefined
   readonly #counters: CopyCounters
   readonly #hash: ChunkHash
 
-  constructor(task: BackupCopyTask, source: BlockSource, counters: CopyCounters) {
+  constructor({ task, source, base, counters }: BackupParts) {
     this.#task = task
     this.#source = source
+    this.#base = base
     this.#counters = counters
     this.#hash = new ChunkHash(task.idKey)
   }
@@ -106,7 +114,8 @@ class BackupCopy {
 
   /** Completes chunks that the plan covers only in part with the parent's bytes, which must be what their ids say. */
   async #readBase(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
-    const { base, chunkIds } = this.#task
+    const base = this.#base
+    const { chunkIds } = this.#task
     const reads: Promise<void>[] = []
     for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
       const covered = run.ranges.flatMap((range) => {

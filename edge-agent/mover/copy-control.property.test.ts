@@ -14,7 +14,7 @@ import { createMover } from './create-mover.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from './mover.ts'
 import { PauseSwitch } from './pause-switch.ts'
 import { SLAB_BYTES } from './slabs/run-buffer.ts'
-import { type RequestWatch, watchedDisks } from './watched-disks.ts'
+import { type RequestWatch, watchedDisks } from './testing/watched-disks.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB

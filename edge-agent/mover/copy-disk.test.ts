@@ -3,7 +3,7 @@ import type { BlockSink } from '../block/block-sink.ts'
 import { createMemoryDisk } from '../block/memory-disk.ts'
 import { copyDisk } from './copy-disk.ts'
 import type { CopyProgress } from './mover.ts'
-import { recordingSink } from './recording-sink.ts'
+import { recordingSink } from './testing/recording-sink.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB

@@ -44,7 +44,7 @@ export interface CopyProgress {
   readonly writtenBytes: number
   /** Written as explicit zeros. */
   readonly zeroedBytes: number
-  /** Reads that failed and were tried again. */
+  /** Reads, of source and base, of data and of extents, that failed and were tried again. */
   readonly retriedReads: number
   /** Times the copy went back to its last checkpoint. */
   readonly rewinds: number
@@ -138,9 +138,9 @@ export interface CopyOptions {
  * runs in a worker thread that opens its own connections, and in several at once where others have nothing to do and the
  * disks' `openersMax` allow it; otherwise on this thread.
  *
- * A read that fails is tried again a few times. In the end every copy rejects with `source.read_failed` naming disk and
- * range, with what source or sink reject with, or the signal's reason; nothing of it is under way any more then, and what
- * the sink holds is undefined but for what lies below a checkpoint.
+ * A read of source or base that fails, of data or of extents, is tried again a few times. In the end every copy rejects with
+ * what it failed with, naming disk and range (`source.read_failed`), with what a disk rejects with otherwise, or the signal's
+ * reason; nothing of it is under way any more then, and what the sink holds is undefined but for what lies below a checkpoint.
  */
 export interface Mover extends AsyncDisposable {
   /**

@@ -21,6 +21,7 @@ export const CHECKPOINT_EVERY_BYTES = 1024 * 1024 * 1024
 export interface CopyDisks {
   readonly source: BlockSource
   readonly sink: BlockSink | undefined
+  readonly base: BlockSource | undefined
 }
 
 /** What the three kinds of copies have in common. */
@@ -30,9 +31,11 @@ export interface CopyShape {
   readonly plan: Omit<PlanOptions, 'zeroRuns'>
   /** Absent: nothing is written. */
   readonly sink: BlockSink | undefined
+  /** The parent's content. Absent: the copy needs none. */
+  readonly base?: BlockSource | undefined
   /** Absent: the copy has no checkpoints. */
   readonly resume: { readonly from: CopyCheckpoint; readonly everyBytes: number | undefined } | undefined
-  /** @param disks the same ones: what is read is counted and tried again, and it is seen when a write fails */
+  /** @param disks the same ones: what they refuse is tried again, what is read counted, and it is seen when a write fails */
   readonly work: (disks: CopyDisks, counters: CopyCounters) => RunWork
 }
 
@@ -53,13 +56,18 @@ export async function runCopy(
   const windowMax = Math.max(1, Math.floor(slabsFor(task.bufferBytesMax ?? BUFFER_BYTES_MAX) / slabsPerRun))
   const checkpoints = checkpointsOf(shape, counters)
   const sink = shape.sink === undefined ? undefined : (checkpoints?.guard(shape.sink) ?? shape.sink)
-  const { source, lane } = task
+  const name = task.diskId === undefined ? undefined : `disk ${task.diskId}`
+  const source = triedAgain(task.source, { name, counters, environment })
+  const baseName = name === undefined ? 'the base' : `the base of ${name}`
+  const base = shape.base && triedAgain(shape.base, { name: baseName, counters, environment })
   const fromBytes = shape.resume?.from.offsetBytes ?? 0
-  const extents = new CopyExtents({ source, lane, fromBytes, dirtyOnly: shape.dirtyOnly, counters, pause })
+  const { dirtyOnly } = shape
+  const extents = new CopyExtents({ source, lane: task.lane, fromBytes, dirtyOnly, counters, pause })
   const plan = (call: CallOptions): AsyncGenerator<CopyRun, void, undefined> => {
     return planRuns(extents.all(call), { ...shape.plan, zeroRuns: work.zero !== undefined })
   }
-  const work = counted(shape.work({ source: layered(task, counters, environment), sink }, counters), counters)
+  const read = countingSource(source, (bytes) => counters.add('readBytes', bytes))
+  const work = counted(shape.work({ source: read, sink, base }, counters), counters)
   const pump = new RunPump(
     {
       share,
@@ -87,17 +95,17 @@ function expectSameSource({ resume, plan: { sizeBytes } }: CopyShape): void {
   throw new PlatformError('source.disk_size_changed', message)
 }
 
-/** The source as the copy reads it: failed reads tried again, each counted once. The caller disposes the source, not we. */
-function layered(
-  { source, diskId }: CopyShape['task'],
-  counters: CopyCounters,
-  environment: CopyEnvironment,
+/** The disk as the copy reads it: what it refuses is asked for again. The caller disposes `disk`, not we. */
+function triedAgain(
+  disk: BlockSource,
+  {
+    name,
+    counters,
+    environment: { clock, random },
+  }: { readonly name: string | undefined; readonly counters: CopyCounters; readonly environment: CopyEnvironment },
 ): BlockSource {
-  const { clock, random } = environment
   const onRetry = (): void => counters.add('retriedReads', 1)
-  const name = diskId === undefined ? {} : { name: `disk ${diskId}` }
-  const retried = retryingSource(source, { ...name, clock, random, onRetry })
-  return countingSource(retried, (bytes) => counters.add('readBytes', bytes))
+  return retryingSource(disk, { ...(name === undefined ? {} : { name }), clock, random, onRetry })
 }
 
 function checkpointsOf(

@@ -8,12 +8,17 @@ export interface FaultOptions {
   readonly errorRate: number
 }
 
-/** A source some of whose reads reject with `source.read_failed`, the same ones for the same seed. It owns `source`. */
+/** A source some of whose reads and extents reject with `source.read_failed`, the same ones for the same seed. It owns `source`. */
 export function faultySource(source: BlockSource, options: FaultOptions): BlockSource {
   const isFault = faults(options)
   return {
     sizeBytes: source.sizeBytes,
-    extents: (range, call) => source.extents(range, call),
+    async *extents(range, call) {
+      for await (const extent of source.extents(range, call)) {
+        if (isFault()) throw injected('source.read_failed', 'question for extents', extent.offsetBytes)
+        yield extent
+      }
+    },
     read: async (offsetBytes, into, call) => {
       call.signal.throwIfAborted()
       if (isFault()) throw injected('source.read_failed', 'read', offsetBytes)

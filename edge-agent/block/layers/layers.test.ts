@@ -2,6 +2,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { describe, expect, test } from 'vitest'
 import { describeBlockSink } from '../block-sink.conformance.ts'
 import { describeBlockSource } from '../block-source.conformance.ts'
+import type { BlockSource } from '../block-source.ts'
 import { createMemoryDisk } from '../memory-disk.ts'
 import { countingSource } from './counting-source.ts'
 import { faultySink, faultySource } from './faulty-disk.ts'
@@ -33,7 +34,7 @@ describeBlockSource('counting over memory', async () => {
 describeBlockSource('tried again over 30 % faults over memory', async () => {
   const { disk, content } = makeDisk()
   const faulty = faultySource(disk, { seed: 7, errorRate: 0.3 })
-  return { source: retryingSource(faulty, { ...retries(), attemptsMax: 60 }), content }
+  return { source: retryingSource(faulty, { ...options(), attemptsMax: 60 }), content }
 })
 
 describeBlockSource('without faults over memory', async () => {
@@ -46,7 +47,7 @@ describeBlockSink('without faults over memory', async () => {
   return { sink: faultySink(disk, { seed: 1, errorRate: 0 }), readBack: async () => disk.bytes.slice() }
 })
 
-function retries(): RetryOptions {
+function options(): RetryOptions {
   return { name: 'disk vda', clock: makeClock(), random: () => 1, onRetry: () => undefined }
 }
 
@@ -88,8 +89,8 @@ describe('reads that are tried again', () => {
   test('wait longer each time, tell of it, and in the end name disk, range and attempts', async () => {
     const clock = makeClock()
     const seen: string[] = []
-    const options = { ...retries(), clock, onRetry: ({ code }: { code: string }) => void seen.push(code) }
-    const source = retryingSource(faultySource(makeDisk().disk, { seed: 1, errorRate: 1 }), options)
+    const recording = { ...options(), clock, onRetry: ({ code }: { code: string }) => void seen.push(code) }
+    const source = retryingSource(faultySource(makeDisk().disk, { seed: 1, errorRate: 1 }), recording)
     const reading = source.read(65_536, new Uint8Array(4096), { signal })
     await expect(reading).rejects.toMatchObject({
       code: 'source.read_failed',
@@ -104,7 +105,7 @@ describe('reads that are tried again', () => {
     const control = new AbortController()
     const clock = { ...makeClock(), sleep: async () => control.abort(new Error('enough')) }
     const faulty = faultySource(makeDisk().disk, { seed: 1, errorRate: 1 })
-    const source = retryingSource(faulty, { ...retries(), clock })
+    const source = retryingSource(faulty, { ...options(), clock })
     await expect(source.read(0, new Uint8Array(1), { signal: control.signal })).rejects.toThrow('enough')
     let attempts = 0
     const cut = {
@@ -114,9 +115,78 @@ describe('reads that are tried again', () => {
         throw new PlatformError('nbd.disconnected', 'gone')
       },
     }
-    const reading = retryingSource(cut, retries()).read(0, new Uint8Array(1), { signal })
+    const reading = retryingSource(cut, options()).read(0, new Uint8Array(1), { signal })
     await expect(reading).rejects.toMatchObject({ code: 'nbd.disconnected' })
     expect(attempts).toBe(1)
+  })
+})
+
+/** A disk of ten extents whose `failsAt`-th one cannot be told of the first `times` times. */
+function tenExtents({ failsAt, times }: { readonly failsAt: number; readonly times: number }) {
+  const { disk } = makeDisk()
+  const asked: string[] = []
+  let left = times
+  const source: BlockSource = {
+    sizeBytes: SIZE_BYTES,
+    read: async (offsetBytes, into, call) => await disk.read(offsetBytes, into, call),
+    [Symbol.asyncDispose]: async () => undefined,
+    async *extents({ offsetBytes, lengthBytes }) {
+      asked.push(`${offsetBytes}+${lengthBytes}`)
+      for (let at = offsetBytes; at < offsetBytes + lengthBytes; at += 10_000) {
+        if (at === failsAt * 10_000 && left > 0) {
+          left -= 1
+          throw new PlatformError('source.read_failed', 'bad block', {
+            details: { offsetBytes: at, lengthBytes: 512 },
+          })
+        }
+        yield { offsetBytes: at, lengthBytes: 10_000, zero: false, dirty: true }
+      }
+    },
+  }
+  return { source, asked }
+}
+
+describe('extents that are tried again', () => {
+  test('go on where they had come, and each that comes begins the count anew', async () => {
+    const { source, asked } = tenExtents({ failsAt: 3, times: 4 })
+    let retries = 0
+    const retried = retryingSource(source, { ...options(), onRetry: () => void (retries += 1) })
+    const extents = await Array.fromAsync(retried.extents({ offsetBytes: 0, lengthBytes: SIZE_BYTES }, { signal }))
+    expect(extents.map(({ offsetBytes }) => offsetBytes / 10_000)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    expect(asked).toEqual(['0+100000', ...Array.from({ length: 4 }, () => '30000+70000')])
+    expect(retries).toBe(4)
+  })
+
+  test('name disk, range and attempts in the end', async () => {
+    const { source } = tenExtents({ failsAt: 7, times: 5 })
+    const asking = Array.fromAsync(
+      retryingSource(source, options()).extents({ offsetBytes: 0, lengthBytes: SIZE_BYTES }, { signal }),
+    )
+    await expect(asking).rejects.toMatchObject({
+      code: 'source.read_failed',
+      message: expect.stringContaining('disk vda: 512 B from byte 70000'),
+      details: { offsetBytes: 70_000, lengthBytes: 512, attempts: 5 },
+    })
+    await expect(asking).rejects.toThrow(/could not be asked for its extents in 5 attempts/)
+  })
+
+  test('whoever takes no more ends them in the source too', async () => {
+    let isEnded = false
+    const source: BlockSource = {
+      sizeBytes: SIZE_BYTES,
+      read: async () => undefined,
+      [Symbol.asyncDispose]: async () => undefined,
+      async *extents({ offsetBytes }) {
+        try {
+          for (;;) yield { offsetBytes, lengthBytes: 1, zero: false, dirty: true }
+        } finally {
+          isEnded = true
+        }
+      },
+    }
+    for await (const _ of retryingSource(source, options()).extents({ offsetBytes: 0, lengthBytes: 9 }, { signal }))
+      break
+    expect(isEnded).toBe(true)
   })
 })
 

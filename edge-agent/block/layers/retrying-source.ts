@@ -1,8 +1,9 @@
 import { formatByteSize } from '@sendense/shared/domain/byte-size.ts'
+import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import { retryDelayMs } from '@sendense/shared/runtime/retry-delay.ts'
-import type { BlockSource, CallOptions } from '../block-source.ts'
+import type { BlockExtent, BlockSource, CallOptions } from '../block-source.ts'
 
 const ATTEMPTS_MAX = 5
 const DELAY = { baseMs: 200, capMs: 5000 }
@@ -20,14 +21,15 @@ export interface RetryOptions {
 }
 
 /**
- * Reads that the medium refused are tried again a few times, after growing random delays; broken connections are not. What
- * still fails then rejects with the same code, and names disk, range and attempts in message and details. Extents pass
- * unchanged. It owns `source`.
+ * What the medium refused, data or extents, is asked for again a few times, after growing random delays; what a broken
+ * connection refused is not. What still fails then rejects with the same code, and names disk, range and attempts in message
+ * and details. Extents go on where the last one that was told of ended, and each one that comes begins the count anew. It
+ * owns `source`.
  */
 export function retryingSource(source: BlockSource, options: RetryOptions): BlockSource {
   return {
     sizeBytes: source.sizeBytes,
-    extents: (range, call) => source.extents(range, call),
+    extents: (range, call) => extentsAgain(source, range, { ...options, ...call }),
     read: async (offsetBytes, into, call) => await readAgain(source, offsetBytes, into, { ...options, ...call }),
     [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
   }
@@ -39,19 +41,55 @@ async function readAgain(
   into: Uint8Array,
   options: RetryOptions & CallOptions,
 ): Promise<void> {
-  const { name, clock, random, onRetry, signal, attemptsMax = ATTEMPTS_MAX } = options
-  for (let attempt = 1; ; attempt += 1) {
+  for (let attempts = 1; ; attempts += 1) {
     try {
-      await source.read(offsetBytes, into, { signal })
+      await source.read(offsetBytes, into, options)
       return
     } catch (error) {
-      signal.throwIfAborted()
-      if (!isMediumError(error)) throw error
-      if (attempt >= attemptsMax) throw named(error, name, { offsetBytes, lengthBytes: into.length, attempts: attempt })
-      onRetry(error)
-      await clock.sleep(retryDelayMs(attempt, { ...DELAY, random }), { signal })
+      await untilNextAttempt(error, { verb: 'read', offsetBytes, lengthBytes: into.length, attempts }, options)
     }
   }
+}
+
+async function* extentsAgain(
+  source: BlockSource,
+  range: Extent,
+  options: RetryOptions & CallOptions,
+): AsyncGenerator<BlockExtent, void, undefined> {
+  let offsetBytes = range.offsetBytes
+  for (let attempts = 1; ; attempts += 1) {
+    const lengthBytes = endOf(range) - offsetBytes
+    try {
+      for await (const extent of source.extents({ offsetBytes, lengthBytes }, options)) {
+        offsetBytes = endOf(extent)
+        attempts = 1
+        yield extent
+      }
+      return
+    } catch (error) {
+      const rest = { offsetBytes, lengthBytes: endOf(range) - offsetBytes }
+      await untilNextAttempt(error, { verb: 'asked for its extents', ...rest, attempts }, options)
+    }
+  }
+}
+
+interface FailedAttempt extends Extent {
+  /** What could not be done with the range. */
+  readonly verb: string
+  readonly attempts: number
+}
+
+/** Resolves when it is time for the next attempt. Rejects where there is none, with what to tell of. */
+async function untilNextAttempt(
+  error: unknown,
+  failed: FailedAttempt,
+  { name, clock, random, onRetry, signal, attemptsMax = ATTEMPTS_MAX }: RetryOptions & CallOptions,
+): Promise<void> {
+  signal.throwIfAborted()
+  if (!isMediumError(error)) throw error
+  if (failed.attempts >= attemptsMax) throw named(error, name, failed)
+  onRetry(error)
+  await clock.sleep(retryDelayMs(failed.attempts, { ...DELAY, random }), { signal })
 }
 
 function isMediumError(error: unknown): error is PlatformError {
@@ -59,16 +97,12 @@ function isMediumError(error: unknown): error is PlatformError {
 }
 
 /** The range is that of the failed request where the error has it: a part of what was asked for. */
-function named(
-  error: PlatformError,
-  name: string | undefined,
-  asked: { readonly offsetBytes: number; readonly lengthBytes: number; readonly attempts: number },
-): PlatformError {
+function named(error: PlatformError, name: string | undefined, { verb, ...asked }: FailedAttempt): PlatformError {
   const { offsetBytes, lengthBytes } = error.details
   const exact = typeof offsetBytes === 'number' && typeof lengthBytes === 'number' ? { offsetBytes, lengthBytes } : {}
   const range = { ...asked, ...exact }
   const from = `${formatByteSize(range.lengthBytes)} from byte ${range.offsetBytes} (${formatByteSize(range.offsetBytes)})`
   const whose = name === undefined ? '' : `${name}: `
-  const message = `${whose}${from} could not be read in ${asked.attempts} attempts: ${error.message}`
+  const message = `${whose}${from} could not be ${verb} in ${asked.attempts} attempts: ${error.message}`
   return new PlatformError(error.code, message, { cause: error, details: { ...error.details, ...range } })
 }

@@ -17,7 +17,7 @@ const CHUNK_BYTES = 256 * 1024
 const signal = AbortSignal.timeout(300_000)
 const call = { signal }
 const idKey = new Uint8Array(32).fill(3)
-const dyingWorker = new URL('./dying-worker.ts', import.meta.url)
+const dyingWorker = new URL('../testing/dying-worker.ts', import.meta.url)
 
 /** Serves the files of a folder, each under its name. */
 async function serveDir(

@@ -1,4 +1,4 @@
-import type { BlockSink } from '../block/block-sink.ts'
+import type { BlockSink } from '../../block/block-sink.ts'
 
 const KIB = 1024
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import process from 'node:process'
 import { parentPort } from 'node:worker_threads'
-import { WorkerRequest } from './mover-task.ts'
-import './mover-worker.ts'
+import { WorkerRequest } from '../threads/mover-task.ts'
+import '../threads/mover-worker.ts'
 
 assert(parentPort, 'dying-worker runs only as a worker thread')
 

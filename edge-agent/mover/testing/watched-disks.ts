@@ -1,5 +1,5 @@
-import type { BlockSink } from '../block/block-sink.ts'
-import type { BlockSource, CallOptions } from '../block/block-source.ts'
+import type { BlockSink } from '../../block/block-sink.ts'
+import type { BlockSource, CallOptions } from '../../block/block-source.ts'
 
 /** What tests see of the requests to a copy's disks. */
 export interface RequestWatch {
