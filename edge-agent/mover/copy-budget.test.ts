@@ -74,3 +74,56 @@ describe('fifty copies on one thread', () => {
     expect(await Promise.all(copies)).toEqual(copies.map(() => 0))
   })
 })
+
+/** Disks behind one server that answers one request at a time, in the order they came. */
+class OneServer {
+  #last: Promise<void> = Promise.resolve()
+
+  diskOf(sizeBytes: number, onRead: (bytes: number) => void): BlockSource {
+    const disk = createMemoryDisk({ sizeBytes, content: new Uint8Array(sizeBytes).fill(1) })
+    return {
+      sizeBytes,
+      extents: (range, options) => disk.extents(range, options),
+      read: async (_offsetBytes, into) => {
+        const turn = this.#last.then(async () => await new Promise<void>((resolve) => setImmediate(resolve)))
+        this.#last = turn
+        await turn
+        onRead(into.length)
+      },
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  }
+}
+
+test('a tenant’s only copy gets many times the part of each of another tenant’s fifty, on one thread and before one server', async () => {
+  const environment = createThreadEnvironment(new SharedArrayBuffer(512 * SLAB_BYTES))
+  const server = new OneServer()
+  const control = new AbortController()
+  let ofLarge = 0
+  const areUnderWay = Promise.withResolvers<void>()
+  const copy = async (tenantId: string, jobId: string, source: BlockSource, signal: AbortSignal): Promise<void> => {
+    using held = new DisposableStack()
+    await copyDisk({ source, owner: { tenantId, jobId } }, { signal }, { ...environment, held })
+  }
+  const large = Array.from({ length: 50 }, async (_, index) => {
+    const source = server.diskOf(40 * MIB, (bytes) => {
+      ofLarge += bytes
+      if (ofLarge >= 200 * MIB) areUnderWay.resolve()
+    })
+    await copy('large', `${index}`, source, control.signal)
+  })
+  // All of them are under way before the other one comes.
+  await areUnderWay.promise
+  const before = ofLarge
+  await copy(
+    'small',
+    'only',
+    server.diskOf(48 * MIB, () => undefined),
+    call.signal,
+  )
+  const meanwhile = ofLarge - before
+  control.abort(new Error('enough'))
+  await Promise.allSettled(large)
+  // Fifty times as much where everybody had the same.
+  expect(meanwhile).toBeLessThan(10 * 48 * MIB)
+})

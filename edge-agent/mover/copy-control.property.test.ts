@@ -184,6 +184,39 @@ describe('a copy held up or ended at any request', () => {
   )
 })
 
+test('a pause is noticed while a throttle holds the copy up, and both may end in any order', async () => {
+  const disk = createMemoryDisk({ sizeBytes: 2 * MIB, content: new Uint8Array(2 * MIB).fill(1) })
+  for (const order of ['goes on first', 'may pass first'] as const) {
+    const passing = Promise.withResolvers<void>()
+    const asked = Promise.withResolvers<void>()
+    const take = async (): Promise<void> => {
+      asked.resolve()
+      await passing.promise
+    }
+    const pause = new PauseSwitch()
+    const states: string[] = []
+    const paused = Promise.withResolvers<void>()
+    const onProgress = ({ state }: CopyProgress): void => {
+      states.push(state)
+      if (state === 'paused') paused.resolve()
+    }
+    const target = createMemoryDisk({ sizeBytes: 2 * MIB })
+    const task = { source: disk, sink: target, throttles: [{ bytesPerSecond: 1, take }] }
+    const copying = copyDisk(task, { ...call, pause, onProgress })
+    await asked.promise
+    pause.pause()
+    await paused.promise
+    const [first, second] = [() => pause.resume(), () => passing.resolve()]
+    for (const step of order === 'goes on first' ? [first, second] : [second, first]) {
+      step()
+      await turns(5)
+      expect(states.at(-1)).toBe(step === first || order === 'goes on first' ? 'running' : 'paused')
+    }
+    await copying
+    expect(Buffer.compare(target.bytes, disk.bytes)).toBe(0)
+  }
+})
+
 describe('a copy to a disk that loses what was not flushed', () => {
   test.each(['restore', 'disk'] as const)(
     'a %s goes back to its last checkpoint and comes to the same bytes',

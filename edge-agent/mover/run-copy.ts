@@ -71,7 +71,8 @@ export async function runCopy(
   const pump = new RunPump(
     {
       share,
-      window: new SlabWindow(windowMax),
+      // Among others it takes its part at once: trying it out would take long before servers that are busy for them.
+      window: share.isContended ? new SlabWindow(windowMax, windowMax) : new SlabWindow(windowMax),
       runBytesMax: runBytes,
       throttles: task.throttles ?? [],
       pause,

@@ -12,6 +12,8 @@ import { worstFailure } from './worst-failure.ts'
 
 /** Requests without data that are under way at once. */
 const ZERO_RUNS_MAX = 16
+/** The copy was paused, or goes on. */
+const CHANGED = Symbol('changed')
 
 /** What is done with each run. */
 export interface RunWork {
@@ -86,17 +88,23 @@ export class RunPump {
 
   /** The next run, when the copy is not paused: the plan may rest as long. */
   async #next(runs: AsyncGenerator<CopyRun, void, undefined>, wait: CallOptions) {
+    return await this.#unlessPaused(runs.next(), wait)
+  }
+
+  /** What is coming, when the copy is not paused. It may come meanwhile: the pause does not wait for it, nor it for the pause. */
+  async #unlessPaused<T>(coming: Promise<T>, wait: CallOptions): Promise<T> {
     const { pause } = this.#parts
-    const coming = runs.next()
     // Whoever does not wait for it any more has another error to tell of.
     coming.catch(() => undefined)
     for (;;) {
-      await this.#untilRunning(wait)
-      const changed = Promise.withResolvers<'changed'>()
-      using _listening = pause.onChange(() => changed.resolve('changed'))
+      if (pause.isPaused) await this.#untilRunning(wait)
+      const changed = Promise.withResolvers<typeof CHANGED>()
+      using _listening = pause.onChange(() => changed.resolve(CHANGED))
+      // It may have been paused again before anybody listened.
+      if (pause.isPaused) continue
       const first = await Promise.race([coming, changed.promise])
       wait.signal.throwIfAborted()
-      if (first !== 'changed') return first
+      if (first !== CHANGED) return first
     }
   }
 
@@ -116,9 +124,10 @@ export class RunPump {
       )
       return
     }
-    if (throttles.length > 0) {
+    for (const throttle of throttles) {
+      if (throttle.bytesPerSecond === undefined) continue
       share.setResting(true)
-      for (const throttle of throttles) await throttle.take(plannedBytesOf(run), wait)
+      await this.#unlessPaused(throttle.take(plannedBytesOf(run), wait), wait)
     }
     const buffer = await this.#takeBuffer(wait)
     checkpoints?.begin(run)

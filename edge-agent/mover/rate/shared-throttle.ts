@@ -5,6 +5,8 @@ import type { CallOptions } from '../../block/block-source.ts'
 
 /** Something that lets bytes pass no faster than it likes. */
 export interface Throttle {
+  /** Undefined: everything may pass now, and nobody has to ask. */
+  readonly bytesPerSecond: number | undefined
   /** Resolves when so many bytes may pass. Rejects with the signal's reason. */
   take(bytes: number, options: CallOptions): Promise<void>
 }

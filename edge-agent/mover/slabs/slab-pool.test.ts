@@ -18,6 +18,10 @@ async function settle(): Promise<void> {
   await new Promise(setImmediate)
 }
 
+function heldBy(shares: readonly SlabShare[]): number {
+  return shares.reduce((sum, { heldCount }) => sum + heldCount, 0)
+}
+
 describe('a slab pool', () => {
   test('hands out the slab that came back last', async () => {
     const pool = poolOf(8)
@@ -90,6 +94,38 @@ describe('a slab pool', () => {
     expect(seen.rounds).toBeLessThan(100)
     large.giveBack(buffer)
     await Promise.all(churn)
+  })
+
+  test('while several tenants are under way each has its part, and one buffer a copy; alone it has everything', async () => {
+    const pool = poolOf(256)
+    const join = (tenantId: string, count: number) => {
+      return Array.from({ length: count }, (_, at) => pool.join({ tenantId, jobId: `${at}` }, { slabsPerRun: 1 }))
+    }
+    const enough = new AbortController()
+    const fill = async (share: SlabShare): Promise<void> => {
+      for (;;) await share.acquire({ signal: enough.signal })
+    }
+    const [large, small] = [join('large', 50), join('small', 1)]
+    const filling = Promise.allSettled([...large, ...small].map(fill))
+    await settle()
+    expect([heldBy(large), heldBy(small)]).toEqual([50, 32])
+    expect(large.every(({ heldCount }) => heldCount === 1)).toBe(true)
+    // A third tenant: the parts become smaller, but nobody has to give anything back before it is done.
+    const third = join('third', 1)
+    const alsoFilling = Promise.allSettled(third.map(fill))
+    await settle()
+    expect([heldBy(large), heldBy(small), heldBy(third)]).toEqual([50, 32, 21])
+    enough.abort(new Error('enough'))
+    await Promise.all([filling, alsoFilling])
+    for (const share of [...small, ...third]) share[Symbol.dispose]()
+    const control = new AbortController()
+    const alone = (async () => {
+      for (;;) await large[0]?.acquire({ signal: control.signal })
+    })()
+    await settle()
+    expect(pool.freeCount).toBe(0)
+    control.abort(new Error('enough'))
+    await expect(alone).rejects.toThrow('enough')
   })
 
   test('disposing a share gives back what it holds; a run that can never fit is refused', async () => {

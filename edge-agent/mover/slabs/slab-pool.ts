@@ -6,11 +6,17 @@ import { RunBuffer, SLAB_BYTES, type Slab } from './run-buffer.ts'
 
 /** Copies that may have a share of one pool. Each waits for one buffer at a time, so this bounds the queue too. */
 const SHARES_MAX = 4096
+/** What several tenants that are under way share equally: enough for a fast disk each, and whoever asks for more only waits longer. */
+const SLABS_OF_ALL_TENANTS = 64
+/** As many as one copy begins with. */
+const SLABS_OF_A_TENANT_MIN = 4
 
 /** What one copy may use of a pool. Disposing it gives back all that it still holds. */
 export interface SlabShare extends Disposable {
   /** Buffers it holds. */
   readonly heldCount: number
+  /** Whether other tenants are under way: who has little under way then gets little. */
+  readonly isContended: boolean
   /**
    * Resolves with memory for one run, when it is this copy's turn. One call at a time.
    * Rejects with the signal's reason.
@@ -29,6 +35,10 @@ export interface SlabShare extends Disposable {
  * Buffers are handed out in turns (FairQueue). Every copy that is under way can have one buffer whatever the others
  * do, as long as there are that many: a second one is only given where enough is left for each that has none, so that
  * copies whose disks hang cannot hold everything.
+ *
+ * Disks and processor serve what is under way in the order it was asked for, so who has more under way gets more. While
+ * several tenants are under way, a second buffer is only given where the tenant has less than its equal part of
+ * `SLABS_OF_ALL_TENANTS`: a tenant's fifty copies get hardly more than another's only one.
  */
 export class SlabPool {
   readonly capacity: number
@@ -38,6 +48,9 @@ export class SlabPool {
   #untouchedFrom = 0
   readonly #queue = new FairQueue<Waiting>()
   readonly #shares = new Set<Share>()
+  readonly #tenants = new Map<string, Tenant>()
+  /** Tenants with a copy that does not rest. */
+  #activeTenants = 0
   /** Slabs that active copies without a buffer need for their first one. */
   #reserved = 0
 
@@ -69,12 +82,20 @@ export class SlabPool {
       const message = `a copy needs ${slabsPerRun} MiB at once, but a thread of the mover has ${this.capacity} MiB`
       throw new PlatformError('config.invalid', message)
     }
-    const share: Share = { owner, slabsPerRun, held: new Set(), isResting: false, isWaiting: false }
+    const tenant = this.#tenants.get(owner.tenantId) ?? { copies: 0, activeCopies: 0, heldSlabs: 0 }
+    this.#tenants.set(owner.tenantId, tenant)
+    tenant.copies += 1
+    // It rests until now.
+    const share: Share = { owner, tenant, slabsPerRun, held: new Set(), isResting: true, isWaiting: false }
     this.#shares.add(share)
-    this.#reserved += reservationOf(share)
+    this.#setResting(share, false)
+    const activeTenants = (): number => this.#activeTenants
     return {
       get heldCount() {
         return share.held.size
+      },
+      get isContended() {
+        return activeTenants() > 1
       },
       acquire: async (options) => await this.#acquire(share, options),
       giveBack: (buffer) => this.#giveBack(share, [buffer]),
@@ -114,6 +135,7 @@ export class SlabPool {
     this.#change(share, () => {
       for (const buffer of buffers) {
         assert(share.held.delete(buffer), 'a buffer is given back once, by who had it')
+        share.tenant.heldSlabs -= buffer.slabs.length
         for (const { index } of buffer.slabs) this.#returned.push(index)
       }
     })
@@ -121,9 +143,14 @@ export class SlabPool {
   }
 
   #setResting(share: Share, isResting: boolean): void {
+    if (share.isResting === isResting) return
+    const { tenant } = share
     this.#change(share, () => {
       share.isResting = isResting
     })
+    tenant.activeCopies += isResting ? -1 : 1
+    if (isResting && tenant.activeCopies === 0) this.#activeTenants -= 1
+    if (!isResting && tenant.activeCopies === 1) this.#activeTenants += 1
     if (isResting) this.#serve()
   }
 
@@ -131,9 +158,10 @@ export class SlabPool {
     assert(!share.isWaiting, 'nobody waits for a buffer of a share that is disposed')
     if (!this.#shares.has(share)) return
     this.#giveBack(share, [...share.held])
+    this.#setResting(share, true)
     this.#shares.delete(share)
-    this.#reserved -= reservationOf(share)
-    this.#serve()
+    share.tenant.copies -= 1
+    if (share.tenant.copies === 0) this.#tenants.delete(share.owner.tenantId)
   }
 
   /**
@@ -147,6 +175,7 @@ export class SlabPool {
       const next = this.#queue.take(({ share }) => {
         const isFirst = share.held.size === 0
         if (!firstMayHave || (!isFirst && !moreMayHave)) return false
+        if (!isFirst && this.#hasEnough(share)) return false
         if (this.#mayHave(share)) return true
         if (isFirst) firstMayHave = false
         else moreMayHave = false
@@ -158,14 +187,22 @@ export class SlabPool {
   }
 
   #mayHave(share: Share): boolean {
-    const needed = share.held.size === 0 ? 0 : this.#reserved
-    return this.freeCount >= share.slabsPerRun + needed
+    if (share.held.size === 0) return this.freeCount >= share.slabsPerRun
+    return !this.#hasEnough(share) && this.freeCount >= share.slabsPerRun + this.#reserved
+  }
+
+  /** Whether its tenant has its part already, and others want theirs. */
+  #hasEnough({ tenant, slabsPerRun }: Share): boolean {
+    if (this.#activeTenants <= 1) return false
+    const part = Math.max(SLABS_OF_A_TENANT_MIN, Math.floor(SLABS_OF_ALL_TENANTS / this.#activeTenants))
+    return tenant.heldSlabs + slabsPerRun > part
   }
 
   #handOut(share: Share): RunBuffer {
     assert(share.slabsPerRun <= this.freeCount, 'no more is handed out than there is')
     const buffer = new RunBuffer(Array.from({ length: share.slabsPerRun }, () => this.#takeSlab()))
     this.#change(share, () => share.held.add(buffer))
+    share.tenant.heldSlabs += buffer.slabs.length
     return buffer
   }
 
@@ -182,8 +219,16 @@ export class SlabPool {
   }
 }
 
+interface Tenant {
+  copies: number
+  /** Those that do not rest. */
+  activeCopies: number
+  heldSlabs: number
+}
+
 interface Share {
   readonly owner: FairShareOwner
+  readonly tenant: Tenant
   readonly slabsPerRun: number
   readonly held: Set<RunBuffer>
   isResting: boolean

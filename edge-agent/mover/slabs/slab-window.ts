@@ -35,11 +35,11 @@ export class SlabWindow {
   #epochBytes = 0
   #epochRuns = 0
 
-  /** @param max at least 1 */
-  constructor(max: number) {
+  /** @param max at least 1 @param start where to begin; default: few */
+  constructor(max: number, start: number = SIZE_MIN) {
     this.#max = max
     this.#min = Math.min(SIZE_MIN, max)
-    this.#size = Math.min(SIZE_MIN, max)
+    this.#size = Math.min(start, max)
     this.#settledSize = this.#size
   }
 

@@ -11,6 +11,8 @@ import { createMover } from '../create-mover.ts'
 import type { CopyProgress } from '../mover.ts'
 import { PauseSwitch } from '../pause-switch.ts'
 import { SharedThrottle } from '../rate/shared-throttle.ts'
+import type { MoverTask } from './mover-task.ts'
+import { MoverThread } from './mover-thread.ts'
 
 const MIB = 1024 * 1024
 const CHUNK_BYTES = 256 * 1024
@@ -142,6 +144,20 @@ describe('a pool of mover threads', () => {
     const copying = mover.copyDisk({ source, throttles }, { signal, onProgress, pause })
     await expect(copying).rejects.toMatchObject({ code: 'mover.thread_ended' })
     expect(Math.max(...seen)).toBe(5)
+  })
+
+  test('a thread that is ending takes no more copies, long before it is gone', async () => {
+    await using server = await startNbdkit(['--filter=delay', 'pattern', String(8 * MIB), 'rdelay=50ms'])
+    const { endpoint } = server
+    const workerUrl = new URL('./mover-worker.ts', import.meta.url)
+    const thread = new MoverThread({ workerUrl, memory: new SharedArrayBuffer(8 * MIB) })
+    const task: MoverTask = { kind: 'disk', source: endpoint, throttles: [] }
+    const running = thread.copy(task, call)
+    const ending = thread.terminate()
+    expect(thread.isEnding).toBe(true)
+    await expect(thread.copy(task, call)).rejects.toMatchObject({ code: 'mover.thread_ended' })
+    await expect(running).rejects.toMatchObject({ code: 'mover.thread_ended' })
+    await ending
   })
 
   test('a paused copy in a thread asks for nothing until it may go on', async () => {

@@ -43,7 +43,7 @@ export class MoverThread {
   readonly #worker: Worker
   readonly #copies = new Map<number, RunningCopy>()
   #lastCopyId = 0
-  #isGone = false
+  #isEnding = false
 
   constructor({ workerUrl, memory, openers }: MoverThreadOptions) {
     const workerData: WorkerData = { memory, openers }
@@ -65,6 +65,7 @@ export class MoverThread {
     })
     this.#worker.on('error', (error) => {
       cause = error
+      this.#isEnding = true
     })
     this.#worker.on('exit', () => {
       this.#onGone(cause)
@@ -72,19 +73,15 @@ export class MoverThread {
     })
   }
 
-  get copyCount(): number {
-    return this.#copies.size
-  }
-
-  /** Whether it can take no more copies. */
-  get isGone(): boolean {
-    return this.#isGone
+  /** Whether it takes no more copies: it is ending, or gone. */
+  get isEnding(): boolean {
+    return this.#isEnding
   }
 
   /** Rejects with a WorkerFailure, the signal's reason, or `mover.thread_ended`. */
   async copy(task: MoverTask, { signal, onProgress, pause }: CopyOptions): Promise<CopyProgress> {
     signal.throwIfAborted()
-    if (this.#isGone) throw endedError(undefined)
+    if (this.#isEnding) throw endedError(undefined)
     this.#lastCopyId += 1
     const copyId = this.#lastCopyId
     const { promise, resolve, reject } = Promise.withResolvers<CopyProgress>()
@@ -118,6 +115,7 @@ export class MoverThread {
 
   /** Ends the thread at once; its copies reject. Resolves when it is gone. */
   async terminate(): Promise<void> {
+    this.#isEnding = true
     await this.#worker.terminate()
     await this.gone
   }
@@ -133,7 +131,7 @@ export class MoverThread {
   }
 
   #onGone(cause: unknown): void {
-    this.#isGone = true
+    this.#isEnding = true
     for (const { onGone } of this.#copies.values()) onGone(endedError(cause))
   }
 }
