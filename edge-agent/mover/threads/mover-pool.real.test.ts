@@ -150,7 +150,7 @@ describe('a pool of mover threads', () => {
     await using server = await startNbdkit(['--filter=delay', 'pattern', String(8 * MIB), 'rdelay=50ms'])
     const { endpoint } = server
     const workerUrl = new URL('./mover-worker.ts', import.meta.url)
-    const thread = new MoverThread({ workerUrl, memory: new SharedArrayBuffer(8 * MIB) })
+    const thread = new MoverThread({ workerUrl, memory: new SharedArrayBuffer(8 * MIB), openers: {} })
     const task: MoverTask = { kind: 'disk', source: endpoint, throttles: [] }
     const running = thread.copy(task, call)
     const ending = thread.terminate()

@@ -73,7 +73,8 @@ describe('where copies are placed', () => {
             arrive(threads, 'large', ofLarge)
             return arrive(threads, `small-${index}`)
           })
-          const least = 1 / (Math.ceil(batches.length / threadsMax) + 1)
+          // The large one may have come after them where it was not before.
+          const least = 1 / (Math.ceil(batches.length / threadsMax) + 2)
           for (const [index, place] of places.entries()) {
             expect(partOf(place, `small-${index}`)).toBeGreaterThanOrEqual(least)
           }
