@@ -1,5 +1,5 @@
 // npm packages: installed when what lies in node_modules is not what package-lock.json says.
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
 import { checkoutDir, run, say, SetupError } from './console.mjs'
@@ -20,7 +20,22 @@ export async function ensureNodePackages() {
     if (!isInstalled())
       throw new SetupError('npm install ended well, but node_modules is not what package-lock.json says.')
   }
+  linkPrograms()
   await linkPostgresLibraries()
+}
+
+/** npm links the programs of our own packages only where it makes `node_modules` anew; `npx` looks elsewhere for others. */
+function linkPrograms() {
+  const binDir = path.join(checkoutDir, 'node_modules/.bin')
+  for (const workspace of readManifest('').workspaces) {
+    const { name, bin = {} } = readManifest(workspace)
+    for (const [program, file] of Object.entries(bin)) {
+      const link = path.join(binDir, program)
+      if (existsSync(link)) continue
+      rmSync(link, { force: true })
+      symlinkSync(path.join('..', name, file), link)
+    }
+  }
 }
 
 /** `npm install` would quietly resolve what the lock file does not know yet: then versions would depend on the day. */
