@@ -29,11 +29,9 @@ export async function openTunnel(options: OpenTunnelOptions): Promise<OpenTunnel
   const alerts = new AlertBook({ catalogue, clock, logger, newId })
   const onRefused = (refusal: Refusal): void => {
     logger.warn({ ...refusal }, 'refused at the tunnel')
-    alerts
-      .raise(toError(refusal), refusal.kind === 'request' ? 'critical' : 'warning', { signal })
-      .catch((error: unknown) => {
-        if (!signal.aborted) logger.error({ err: error }, 'an alert could not be kept')
-      })
+    alerts.raise(toError(refusal), isGrave(refusal) ? 'critical' : 'warning', { signal }).catch((error: unknown) => {
+      if (!signal.aborted) logger.error({ err: error }, 'an alert could not be kept')
+    })
   }
   const server =
     config.tunnel === undefined
@@ -61,10 +59,17 @@ const codeOf = {
   login: 'tunnel.login_refused',
   request: 'tunnel.request_refused',
   flood: 'tunnel.rate_limited',
+  fault: 'tunnel.process_failed',
 } as const satisfies Record<Refusal['kind'], string>
 
 function toError({ kind, what, address, at, captureAgentId, name }: Refusal): PlatformError {
   const who = name === undefined ? address : `capture agent ${name} at ${address}`
   const details = { address, at: at.toISOString(), ...(captureAgentId === undefined ? {} : { captureAgentId }) }
-  return new PlatformError(codeOf[kind], `refused to ${who}: ${what}`, { details })
+  const message = kind === 'fault' ? `the connection of ${who} was ended: ${what}` : `refused to ${who}: ${what}`
+  return new PlatformError(codeOf[kind], message, { details })
+}
+
+/** Who got this far is let in, or has found a way. */
+function isGrave({ kind }: Refusal): boolean {
+  return kind === 'request' || kind === 'fault'
 }

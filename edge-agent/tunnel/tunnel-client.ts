@@ -26,6 +26,8 @@ export interface TunnelClientOptions {
   readonly logger: Logger
   readonly times?: TransportTimes
   readonly retry?: { readonly baseMs: number; readonly capMs: number }
+  /** What the process of a tunnel runs; a test's own. */
+  readonly program?: URL
 }
 
 export interface TunnelClientState {
@@ -128,6 +130,7 @@ export class TunnelClient implements AsyncDisposable {
       clock: this.#options.clock,
       logger: this.#options.logger,
       onState: (report) => this.#onState(report),
+      program: this.#options.program,
     })
   }
 

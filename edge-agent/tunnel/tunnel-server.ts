@@ -39,6 +39,8 @@ export interface TunnelServerOptions {
   readonly sessionLimits?: SessionLimits
   readonly times?: TransportTimes
   readonly processesMax?: number
+  /** What the processes of connections run; a test's own. */
+  readonly program?: URL
 }
 
 /**
@@ -77,6 +79,7 @@ export class TunnelServer implements AsyncDisposable {
       },
       processesMax: options.processesMax ?? Math.min(PROCESSES_MAX, availableParallelism()),
       logger,
+      ...(options.program === undefined ? {} : { program: options.program }),
       onReport: (report) => this.#tunnels.onReport(report),
     })
     this.#tunnels = new ConnectedTunnels({

@@ -16,6 +16,7 @@ const headlines: { readonly [C in ErrorCode]?: string } = {
   'tunnel.port_not_granted': 'A capture agent asked for a port that is not granted to it',
   'tunnel.request_refused': 'A capture agent asked for more than its forwarded ports',
   'tunnel.rate_limited': 'Too many connections came to the tunnel port',
+  'tunnel.process_failed': 'A process that runs tunnels said what it never should, and was ended with them',
   'tunnel.protocol_violation': 'Something that does not speak SSH as it should connected to the tunnel port',
   'agent.event_refused': 'A report of the agent was refused',
   'agent.events_lost': 'Reports of the agent are lost',

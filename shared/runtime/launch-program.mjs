@@ -49,7 +49,7 @@ function isNewEnough(version) {
 }
 
 function hasTerminal() {
-  return [process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY === true)
+  return [process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY)
 }
 
 /** The first node_modules/.bin/node at or above a folder. */

@@ -11,8 +11,11 @@ import type { LoginRequest } from './tunnel-session.ts'
 
 /** Something a peer wanted and did not get. */
 export interface Refusal {
-  /** login: it could not show that it is known; request: it asked for more than it may; flood: it came too often. */
-  readonly kind: 'login' | 'request' | 'flood'
+  /**
+   * login: it could not show that it is known; request: it asked for more than it may; flood: it came too often; fault: the
+   * process that ran its connection had to be ended, maybe because of what it sent.
+   */
+  readonly kind: 'login' | 'request' | 'flood' | 'fault'
   /** Fit for a log: short, visible ASCII. */
   readonly what: string
   readonly address: string
@@ -49,8 +52,8 @@ interface Tunnel {
 export interface ConnectedTunnelsOptions {
   readonly grants: TunnelGrants
   readonly gate: LoginGate
-  readonly processes: SessionProcesses
-  readonly sockets: PortSockets
+  readonly processes: Pick<SessionProcesses, 'accept' | 'tell'>
+  readonly sockets: Pick<PortSockets, 'listen' | 'close'>
   readonly clock: Clock
   readonly logger: Logger
   readonly onRefused: (refusal: Refusal) => void
@@ -206,18 +209,12 @@ export class ConnectedTunnels {
   }
 
   async #onForward(tunnel: Tunnel, port: number, wanted: boolean): Promise<void> {
-    const { sockets, processes, logger, onChange } = this.#options
+    const { processes, logger, onChange } = this.#options
     const { sessionId, grant } = tunnel
     let isDone = grant?.ports.includes(port) === true
     try {
       if (wanted && grant !== undefined && isDone) {
-        tunnel.opening.add(port)
-        await sockets.listen(grant.captureAgentId, port)
-        if (this.#tunnels.has(sessionId)) tunnel.ports.add(port)
-        else {
-          tunnel.opening.delete(port)
-          await this.#closeUnused(grant.captureAgentId, port)
-        }
+        await this.#openPort(tunnel, grant.captureAgentId, port)
       } else if (grant !== undefined) {
         tunnel.ports.delete(port)
         await this.#closeUnused(grant.captureAgentId, port)
@@ -226,9 +223,19 @@ export class ConnectedTunnels {
       logger.error({ err: error, port, captureAgentId: grant?.captureAgentId }, 'a forwarded port cannot be opened')
       isDone = false
     }
-    tunnel.opening.delete(port)
     processes.tell({ type: 'forward-answer', sessionId, port, isDone })
     onChange()
+  }
+
+  async #openPort(tunnel: Tunnel, captureAgentId: string, port: number): Promise<void> {
+    tunnel.opening.add(port)
+    try {
+      await this.#options.sockets.listen(captureAgentId, port)
+      if (this.#tunnels.has(tunnel.sessionId)) tunnel.ports.add(port)
+    } finally {
+      tunnel.opening.delete(port)
+    }
+    if (!tunnel.ports.has(port)) await this.#closeUnused(captureAgentId, port)
   }
 
   async #onEnded(tunnel: Tunnel, error: { code: string; message: string } | undefined): Promise<void> {
@@ -237,6 +244,7 @@ export class ConnectedTunnels {
     this.#tunnels.delete(sessionId)
     gate.settle(sessionId)
     tunnel.onEnded()
+    if (error?.code === 'tunnel.process_failed') this.#refuse('fault', error.message, tunnel)
     const level = grant === undefined ? 'debug' : 'info'
     logger[level]({ captureAgentId: grant?.captureAgentId, address, error }, 'a tunnel has ended')
     if (grant === undefined) return

@@ -57,3 +57,10 @@ export const SessionReport = z.discriminatedUnion('type', [
   }),
 ])
 export type SessionReport = z.infer<typeof SessionReport>
+
+/** All that such a process says. `taken`: it has got the next of the sockets it was sent. */
+export const ProcessReport = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('taken') }),
+  ...SessionReport.options,
+])
+export type ProcessReport = z.infer<typeof ProcessReport>
