@@ -40,6 +40,20 @@ test('what is written through an export is in the image after a clean stop, and 
   expect([into[511], into[512], into[1023], into[1024]]).toEqual([0, 7, 7, 0])
 })
 
+test('a daemon that was given few threads works with them', async () => {
+  const options = { runtimeDir: dir, nodes: [node()], exports: [writable()], ioThreadsMax: 1 }
+  await using daemon = await startStorageDaemon(options, call())
+  expect(await readFile(`/proc/${daemon.pid}/cmdline`, 'utf8')).toContain('"thread-pool-max":1')
+  const pieces = Array.from({ length: 16 }, (_, index) => index * 65_536)
+  {
+    await using sink = await openNbdSink(daemon.endpoint('disk'), call())
+    await Promise.all(pieces.map(async (at, index) => await sink.write(at, new Uint8Array(65_536).fill(index), call())))
+    await sink.flush(call())
+  }
+  await daemon.stop(call())
+  expect(await checkQcow2Image(image, call())).toMatchObject({ corruptions: 0, leaks: 0 })
+})
+
 test('a single bitmap is the dirty context of its endpoint', async () => {
   await expectSuccess(['bitmap', '--add', '--disable', '-f', 'qcow2', image, 'b0'], call())
   const exports = [{ name: 'disk', nodeName: 'disk', writable: false, bitmaps: ['b0'] }]

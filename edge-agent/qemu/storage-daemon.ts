@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../block/block-endpoint.ts'
 import type { CallOptions } from '../block/block-source.ts'
+import { daemonObjectTypes } from './daemon-object-types.ts'
 
 /**
  * QEMU's server allocates a buffer for each request; glibc would give one of a MiB back to the system each time and take
@@ -42,6 +43,11 @@ export interface StorageDaemonOptions {
   /** In an order in which each node comes after those it refers to. */
   readonly nodes: readonly BlockNode[]
   readonly exports: readonly StorageExport[]
+  /**
+   * Threads that read and write images at most, where QEMU can be told so (7.1 or newer). Writers of one file only wait for
+   * each other (docs/decisions/0010). Default: QEMU's, 64.
+   */
+  readonly ioThreadsMax?: number
 }
 
 /**
@@ -72,7 +78,8 @@ export async function startStorageDaemon(options: StorageDaemonOptions, call: Ca
   if (Buffer.byteLength(socketPath) > SOCKET_PATH_MAX_BYTES) {
     throw new PlatformError('config.invalid', `the socket path ${socketPath} is longer than 107 bytes`)
   }
-  const running = new RunningDaemon(commandLine(options, socketPath), socketPath)
+  const objects = await objectsOf(options, call)
+  const running = new RunningDaemon(commandLine(options, objects, socketPath), socketPath)
   try {
     await running.waitUntilItAnswers(call.signal)
   } catch (error) {
@@ -99,18 +106,24 @@ function daemonHandle(running: RunningDaemon, exports: readonly StorageExport[])
 }
 
 /** `setpriv --pdeathsig` (util-linux): the kernel ends the daemon when the agent dies, however it dies. */
-function commandLine(options: StorageDaemonOptions, socketPath: string): string[] {
+function commandLine(options: StorageDaemonOptions, objects: readonly object[], socketPath: string): string[] {
   const server = { addr: { type: 'unix', path: socketPath } }
   return [
     '--pdeathsig',
     'KILL',
     '--',
     'qemu-storage-daemon',
+    ...objects.flatMap((object) => ['--object', JSON.stringify(object)]),
     ...options.nodes.flatMap((node) => ['--blockdev', JSON.stringify(node)]),
     '--nbd-server',
     JSON.stringify(server),
     ...options.exports.flatMap((entry, index) => ['--export', JSON.stringify(exportOptions(entry, index))]),
   ]
+}
+
+async function objectsOf({ ioThreadsMax }: StorageDaemonOptions, call: CallOptions): Promise<object[]> {
+  if (ioThreadsMax === undefined || !(await daemonObjectTypes(call)).has('main-loop')) return []
+  return [{ 'qom-type': 'main-loop', 'id': 'main-loop', 'thread-pool-max': ioThreadsMax }]
 }
 
 function exportOptions(entry: StorageExport, index: number): object {

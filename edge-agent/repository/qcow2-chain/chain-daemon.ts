@@ -15,6 +15,8 @@ export interface ChainDaemonOptions {
   readonly exports: readonly StorageExport[]
   /** The sealed layers among the nodes, relative to the repository. */
   readonly layers: readonly string[]
+  /** As StorageDaemonOptions has it. */
+  readonly ioThreadsMax?: number
 }
 
 /**
@@ -23,11 +25,11 @@ export interface ChainDaemonOptions {
  */
 export async function startChainDaemon(
   context: ChainContext,
-  { nodes, exports, layers }: ChainDaemonOptions,
+  { layers, ...options }: ChainDaemonOptions,
   call: CallOptions,
 ): Promise<StorageDaemon> {
   try {
-    return await startStorageDaemon({ runtimeDir: context.runtimeDir, nodes, exports }, call)
+    return await startStorageDaemon({ runtimeDir: context.runtimeDir, ...options }, call)
   } catch (error) {
     if (isPlatformError(error, 'qemu.start_failed')) await expectWholeLayers(context.dir, layers, error, call)
     throw error

@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 import type { BlockNode } from '../../qemu/storage-daemon.ts'
 
+/** Threads that write one new layer: more of them would only wait for the file's lock. */
+export const NEW_LAYER_IO_THREADS = 2
+
 export interface LayerGraph {
   /** Lower nodes first. */
   readonly nodes: readonly BlockNode[]

@@ -14,7 +14,7 @@ import type { ManifestDisk, SealedManifest } from '../restore-point-manifest.ts'
 import { ChainBackupWriter, type ChainWriterDisk } from './backup-writer.ts'
 import type { ChainContext } from './chain-context.ts'
 import { type ChainDaemonOptions, startChainDaemon } from './chain-daemon.ts'
-import { readOnlyChain, writableLayer } from './layer-graph.ts'
+import { NEW_LAYER_IO_THREADS, readOnlyChain, writableLayer } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
 import { checkLayerHeader } from './qcow2-header.ts'
 import { folders, layerPath } from './repository-layout.ts'
@@ -125,7 +125,10 @@ function daemonOptions(context: ChainContext, plans: readonly PlannedDisk[]): Ch
     exports.push({ name: sinkExport(index), nodeName: `d${index}`, writable: true })
     if (chain.top !== null) exports.push({ name: baseExport(index), nodeName: chain.top, writable: false })
   }
-  return { nodes, exports, layers: plans.flatMap((plan) => plan.layers.slice(1)) }
+  const layers = plans.flatMap((plan) => plan.layers.slice(1))
+  // Reads of layers below may wait for their storage, many at once.
+  const ioThreads = layers.length > 0 ? {} : { ioThreadsMax: plans.length * NEW_LAYER_IO_THREADS }
+  return { nodes, exports, layers, ...ioThreads }
 }
 
 interface OpenDiskOptions extends CallOptions {

@@ -7,6 +7,7 @@ import { openNbdSource } from '@sendense/edge-agent/nbd/client/nbd-source.ts'
 import { startNbdkit } from '@sendense/edge-agent/nbd/client/real-nbd-server.ts'
 import { createQcow2Image } from '@sendense/edge-agent/qemu/qemu-img.ts'
 import { startStorageDaemon } from '@sendense/edge-agent/qemu/storage-daemon.ts'
+import { NEW_LAYER_IO_THREADS } from '@sendense/edge-agent/repository/qcow2-chain/layer-graph.ts'
 import { median } from '../bench-report.ts'
 import { contest, ratio, secondsOf } from '../contest.ts'
 import { writeSeededImage } from '../seeded-image.ts'
@@ -63,7 +64,9 @@ export async function measureCopies(bench: MoverBench): Promise<void> {
       'file': { driver: 'file', filename: qcow2 },
     }
     const exported = { name: 'disk', nodeName: 'disk', writable: true }
-    await using daemon = await startStorageDaemon({ runtimeDir: dir, nodes: [node], exports: [exported] }, { signal })
+    // As a full backup's daemon is started.
+    const options = { runtimeDir: dir, nodes: [node], exports: [exported], ioThreadsMax: NEW_LAYER_IO_THREADS }
+    await using daemon = await startStorageDaemon(options, { signal })
     await copy({ to: daemon.endpoint('disk'), isZero: true })
     await daemon.stop({ signal })
   }
