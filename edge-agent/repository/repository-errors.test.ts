@@ -31,6 +31,11 @@ test('an error of the system becomes a repository error that keeps it; what nobo
   await rm(dir, { recursive: true })
   const full = Object.assign(new Error('ENOSPC: no space'), { code: 'ENOSPC', syscall: 'write' })
   expect(toRepositoryError(full, 'writing')).toMatchObject({ code: 'repository.no_space', cause: full })
+  // As Node makes it of EDQUOT, for which libuv has no name.
+  const unnamed = { errno: -122, code: 'Unknown system error -122', syscall: 'write' }
+  const quota = Object.assign(new Error('Unknown system error -122'), unnamed)
+  const expected = { code: 'repository.no_space', details: { systemError: 'EDQUOT' } }
+  expect(toRepositoryError(quota, 'writing')).toMatchObject(expected)
   const reason = new Error('asked to stop')
   expect(toRepositoryError(reason, 'writing')).toBe(reason)
 })

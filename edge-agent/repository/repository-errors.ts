@@ -1,5 +1,6 @@
 import { type ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 
 const systemErrorCodes: Readonly<Record<string, ErrorCode>> = {
   ENOSPC: 'repository.no_space',
@@ -24,10 +25,10 @@ const diskErrorCodes: Partial<Record<ErrorCode, ErrorCode>> = {
  */
 export function toRepositoryError(error: unknown, what: string): unknown {
   if (error instanceof PlatformError) return fromPlatformError(error, what)
-  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return error
-  if (!('syscall' in error)) return error
-  const code = systemErrorCodes[error.code] ?? 'repository.io_failed'
-  return new PlatformError(code, `${what}: ${error.message}`, { cause: error, details: { systemError: error.code } })
+  const systemError = systemCode(error)
+  if (systemError === undefined || !(error instanceof Error)) return error
+  const code = systemErrorCodes[systemError] ?? 'repository.io_failed'
+  return new PlatformError(code, `${what}: ${error.message}`, { cause: error, details: { systemError } })
 }
 
 function fromPlatformError(error: PlatformError, what: string): PlatformError {

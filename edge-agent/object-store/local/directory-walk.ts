@@ -1,7 +1,7 @@
 import path from 'node:path'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 import { isObjectKey } from '../object-key.ts'
 import type { CallOptions } from '../object-store.ts'
-import { systemCode } from './local-errors.ts'
 import type { StoreFiles } from './store-files.ts'
 
 /**

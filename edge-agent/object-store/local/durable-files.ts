@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 import type { CallOptions } from '../object-store.ts'
-import { systemCode } from './local-errors.ts'
 import type { StoreFile, StoreFiles } from './store-files.ts'
 
 const SMALL_FILE_MAX_BYTES = 64 * 1024

@@ -1,6 +1,6 @@
-import { constants } from 'node:os'
 import type { ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 
 const codes: Readonly<Record<string, ErrorCode>> = {
   ENOSPC: 'storage.no_space',
@@ -20,21 +20,6 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   ENAMETOOLONG: 'input.invalid',
   EISDIR: 'input.invalid',
   ENOTDIR: 'input.invalid',
-}
-
-const NAMES: ReadonlyMap<number, string> = new Map(
-  Object.entries(constants.errno).map(([name, number]) => [number, name]),
-)
-
-/**
- * The system's code of an error, such as ENOENT. libuv knows no ESTALE and no EDQUOT: Node's own code for these is a
- * sentence, and only the number tells.
- */
-export function systemCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
-  if (!('syscall' in error)) return undefined
-  const named = 'errno' in error && typeof error.errno === 'number' ? NAMES.get(-error.errno) : undefined
-  return named ?? error.code
 }
 
 /** A system error as `storage.*`; anything else as it is. */

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 import { expectInObject } from '../object-body.ts'
 import { expectObjectKey, expectObjectPrefix } from '../object-key.ts'
 import type {
@@ -15,7 +16,7 @@ import type {
 import { boundedFiles } from './bounded-files.ts'
 import { walkKeys } from './directory-walk.ts'
 import { DurableDirectories, usingFile } from './durable-files.ts'
-import { systemCode, toLocalError } from './local-errors.ts'
+import { toLocalError } from './local-errors.ts'
 import { openImmutability } from './local-immutability.ts'
 import { LocalWriter, removeLeftovers } from './local-writer.ts'
 import { expectMounted, type MountExpectation, MountGuard } from './mount-guard.ts'

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 import type { CallOptions } from '../object-store.ts'
-import { systemCode } from './local-errors.ts'
 import type { FileFacts, StoreFiles } from './store-files.ts'
 import { findMarker, type StoreMarker } from './store-marker.ts'
 

@@ -1,10 +1,10 @@
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../object-store.ts'
 import type { Protection } from '../retention-rule.ts'
 import { createDurably, type DurableDirectories, readSmallFile } from './durable-files.ts'
-import { systemCode } from './local-errors.ts'
 import type { StoreFiles } from './store-files.ts'
 import { OWN_FOLDER } from './store-marker.ts'
 
