@@ -153,7 +153,7 @@ test('a cursor of alerts that is none is refused, and one that names nothing lea
     expect({ cursor, code: (await list(cursor)).report?.code }).toEqual({ cursor, code: 'input.invalid' })
   }
   expect((await list(`0000-01-01T00:00:00.000Z_${id}`)).report?.code).toBe('input.invalid')
-  expect((await list(`0001-01-01T00:00:00.000Z_${id}`)).data).toEqual({ alerts: [], nextCursor: null })
+  expect((await list(`1970-01-01T00:00:00.000Z_${id}`)).data).toEqual({ alerts: [], nextCursor: null })
   expect((await list(`9999-12-31T23:59:59.999Z_${id}`)).data).toMatchObject({ alerts: [{ alertId: own.alertId }] })
 })
 

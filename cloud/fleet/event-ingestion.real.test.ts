@@ -140,18 +140,31 @@ describe('order and repetition', () => {
   })
 })
 
-const unreadable: [string, unknown][] = [
-  ['of a kind of the future', { type: 'tape-ejected', slot: 7 }],
-  ['with a field too many', { ...alertEvent(), more: true }],
-  ['that calls itself what no database keeps', { type: 'a\u0000b' }],
-  ['that is nothing', null],
+/** Of a job and a VM that nobody asks for. */
+function jobEvent(queuedAt: string): unknown {
+  const [jobId, vmId] = [randomUUID(), randomUUID()]
+  const report = { jobId, kind: 'backup', state: 'running', revision: 1, vmId, queuedAt, attempt: 1, log: [] }
+  return { type: 'job-reported', job: report }
+}
+
+/** With what one entry of a batch is changed. */
+const unreadable: [string, { event?: unknown; at?: unknown }][] = [
+  ['of a kind of the future', { event: { type: 'tape-ejected', slot: 7 } }],
+  ['with a field too many', { event: { ...alertEvent(), more: true } }],
+  ['that calls itself what no database keeps', { event: { type: 'a\u0000b' } }],
+  ['that is nothing', { event: null }],
+  ['of a year no database knows', { at: '0000-01-01T00:00:00.000Z' }],
+  ['from before there were clocks', { at: '1969-12-31T23:59:59.999Z' }],
+  ['of a day that is none', { at: '2026-02-30T00:00:00.000Z' }],
+  ['without a time', { at: undefined }],
+  ['whose job was queued in a year no database knows', { event: jobEvent('0000-01-01T00:00:00.000Z') }],
 ]
 
 describe('events that are not understood', () => {
-  test.each(unreadable)('one %s is refused alone, told, and does not hold up the others', async (_what, event) => {
+  test.each(unreadable)('one %s is refused alone, told, and does not hold up the others', async (_what, change) => {
     const batch = batchOf(own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
     const [first, second, third] = batch.events
-    const events = [first, { ...second, event }, third]
+    const events = [first, { ...second, ...change }, third]
     const message = ReceivedMessage.parse({ ...batch, events })
     if (message.kind !== 'events') throw new Error('a batch is a batch')
     const options = { now: new Date(), logger: quietLogger }

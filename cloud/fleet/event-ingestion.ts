@@ -1,5 +1,6 @@
 import { AgentEvent } from '@sendense/shared/contracts/agent-message.ts'
 import type { LiveEvent } from '@sendense/shared/contracts/api/protection-api.ts'
+import { Instant } from '@sendense/shared/contracts/identifiers.ts'
 import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { toErrorReport } from '@sendense/shared/errors/to-error-report.ts'
 import { newId } from '@sendense/shared/runtime/identifiers.ts'
@@ -33,8 +34,8 @@ export interface Ingested {
 /**
  * Takes a batch in: every event counts once, in order, and all of the batch in one transaction that sees
  * only the agent's own customer. Events behind a gap are left for later. An event that is
- * not understood, or asks for what its agent may not do, is recorded as refused and has no effect; it does not hold
- * up those after it.
+ * not understood, has no time there can be, or asks for what its agent may not do, is recorded as refused and has no
+ * effect; it does not hold up those after it.
  * Rejects where the database does not answer: then nothing is durable and nothing may be acknowledged.
  */
 export async function ingestEvents(
@@ -62,7 +63,7 @@ export async function ingestEvents(
           sequence,
           bootEpoch: batch.bootEpoch,
           type: typeOf(entry.event),
-          at: new Date(entry.at),
+          at: dateOf(entry, options.now),
           outcome,
           receivedAt: options.now,
         })
@@ -95,17 +96,13 @@ async function applyGuarded(
   tx: SystemTransaction,
   known: KnownAgent,
   entry: ReceivedBatch['events'][number],
-  options: { logger: Logger; liveEvents: LiveEvent[] },
+  options: { now: Date; logger: Logger; liveEvents: LiveEvent[] },
 ): Promise<string> {
   const told: LiveEvent[] = []
   try {
+    const { at, event } = readEntry(entry)
     await tx.transaction((inner) =>
-      applyEvent(readEvent(entry.event), {
-        tx: inner,
-        known,
-        at: new Date(entry.at),
-        tell: (event) => void told.push(event),
-      }),
+      applyEvent(event, { tx: inner, known, at: new Date(at), tell: (live) => void told.push(live) }),
     )
     options.liveEvents.push(...told)
     return 'applied'
@@ -116,7 +113,7 @@ async function applyGuarded(
       { agentId: known.agentId, sequence: entry.sequence, type: typeOf(entry.event), reason, error: String(error) },
       'an event of an agent was refused',
     )
-    const raised = await raiseRefusal(tx, known, entry, reason)
+    const raised = await raiseRefusal(tx, known, entry, { reason, raisedAt: dateOf(entry, options.now) })
     if (raised !== undefined) options.liveEvents.push(raised)
     return reason
   }
@@ -127,12 +124,11 @@ async function raiseRefusal(
   tx: SystemTransaction,
   known: KnownAgent,
   entry: ReceivedBatch['events'][number],
-  reason: string,
+  { reason, raisedAt }: { reason: string; raisedAt: Date },
 ): Promise<LiveEvent | undefined> {
   const { mspId, customerId, agentId } = known
   const message = `event ${entry.sequence} (${typeOf(entry.event)}) of agent ${agentId} was refused: ${reason}`
   const error = toErrorReport(new PlatformError('agent.event_refused', message, { details: { agentId, reason } }))
-  const raisedAt = new Date(entry.at)
   return await raiseAlert(tx, { mspId, customerId, agentId, alertId: newId(), severity: 'warning', error, raisedAt })
 }
 
@@ -142,11 +138,19 @@ function refusalOf(error: unknown): string | undefined {
   return state !== undefined && refusedState.test(state) ? `database.${state}` : undefined
 }
 
+const Entry = z.object({ at: Instant, event: AgentEvent })
+
 /** Throws `input.invalid`. */
-function readEvent(event: unknown): AgentEvent {
-  const parsed = AgentEvent.safeParse(event)
+function readEntry(entry: ReceivedBatch['events'][number]): z.infer<typeof Entry> {
+  const parsed = Entry.safeParse(entry)
   if (parsed.success) return parsed.data
   throw new PlatformError('input.invalid', 'the event is of no form this cloud knows', { cause: parsed.error })
+}
+
+/** When the agent says that it was; where there is no such time, when it came. */
+function dateOf({ at }: ReceivedBatch['events'][number], now: Date): Date {
+  const parsed = Instant.safeParse(at)
+  return parsed.success ? new Date(parsed.data) : now
 }
 
 const eventTypes = new Set<unknown>(AgentEvent.options.map((option) => option.shape.type.value))

@@ -3,10 +3,19 @@ import { describe, expect, test } from 'vitest'
 import { AgentCommand, commandClassOf, CommandPayload } from './agent-command.ts'
 import { AgentMessage, isNewerSync } from './agent-message.ts'
 import { CloudMessage } from './cloud-message.ts'
-import { VmName } from './identifiers.ts'
+import { Instant, VmName } from './identifiers.ts'
 import { parseTopic, topics } from './topics.ts'
 
 const agentId = '0190a5e4-7a30-7c3e-9f5e-0123456789ab'
+
+test('an instant is one that every database and every calendar has', () => {
+  for (const text of ['1970-01-01T00:00:00.000Z', '2024-02-29T23:59:59.999Z', '9999-12-31T23:59:59.999Z']) {
+    expect(Instant.parse(text)).toBe(text)
+    expect(new Date(text).toISOString()).toBe(text)
+  }
+  const others = ['0000-01-01T00:00:00.000Z', '1969-12-31T23:59:59.999Z', '2026-02-29T00:00:00.000Z', '2026-01-01']
+  for (const text of others) expect({ text, ok: Instant.safeParse(text).success }).toEqual({ text, ok: false })
+})
 
 describe('agent commands', () => {
   test('every command has its class', () => {

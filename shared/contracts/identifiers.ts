@@ -10,5 +10,8 @@ export const VmName = z
 export const Hash256 = z.string().regex(/^[0-9a-f]{64}$/)
 /** Bytes as a safe, non-negative integer. */
 export const ByteCount = z.int().nonnegative()
-/** UTC instant, ISO 8601 with milliseconds. */
-export const Instant = z.iso.datetime()
+/**
+ * UTC instant, ISO 8601 with milliseconds, from 1970 on: clocks that were never set say that year, none says one before
+ * it, and no database has the year 0000.
+ */
+export const Instant = z.iso.datetime().refine((text) => text >= '1970', 'an instant from 1970 on')

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Instant } from './identifiers.ts'
 
 /**
  * Signature over exact bytes, as DSSE does it (https://github.com/secure-systems-lab/dsse, protocol.md):
@@ -34,8 +35,8 @@ export const KeyDelegation = z.strictObject({
   /** Ed25519 public key, SPKI DER, base64. */
   publicKey: z.base64().max(512),
   classes: z.array(z.enum(['read', 'operate', 'sensitive', 'destructive'])).min(1),
-  notBefore: z.iso.datetime(),
-  notAfter: z.iso.datetime(),
+  notBefore: Instant,
+  notAfter: Instant,
 })
 export type KeyDelegation = z.infer<typeof KeyDelegation>
 

@@ -1,9 +1,8 @@
 import { z } from 'zod'
 import { alertSeverities } from '../../domain/alert-severity.ts'
 import { ErrorReport } from '../error-report.ts'
+import { Instant } from '../identifiers.ts'
 import { PAGE_SIZE_MAX } from './protection-api.ts'
-
-const instant = z.iso.datetime()
 
 /** Something a person should look at. It is open until somebody acknowledges it; it never goes by itself. */
 export const AlertView = z.strictObject({
@@ -21,16 +20,16 @@ export const AlertView = z.strictObject({
   /** `alert-words.ts` makes sentences of it. `details.withheldBefore`: so many of the same were not told one by one. */
   error: ErrorReport,
   /** By the clock of who raised it. */
-  raisedAt: instant,
-  acknowledged: z.strictObject({ at: instant, by: z.string() }).nullable(),
+  raisedAt: Instant,
+  acknowledged: z.strictObject({ at: Instant, by: z.string() }).nullable(),
 })
 export type AlertView = z.infer<typeof AlertView>
 
 /** Where a page ended: the last one's `raisedAt`, an underscore, its `alertId`. */
 export const AlertCursor = z
-  .templateLiteral([instant, '_', z.uuid()])
-  // ISO 8601 has a year 0, PostgreSQL has none.
-  .refine((cursor) => !cursor.startsWith('0000'), 'no such time')
+  .templateLiteral([Instant, '_', z.uuid()])
+  // A part's own bounds do not count in a template.
+  .refine((cursor) => Instant.safeParse(cursor.split('_')[0]).success, 'no such time')
 
 export const ListAlertsInput = z.strictObject({
   /** Absent: both. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Instant } from '../identifiers.ts'
 
 export const presences = ['online', 'stale', 'offline', 'unknown'] as const
 
@@ -12,8 +13,8 @@ export const AgentView = z.strictObject({
   agentVersion: z.string(),
   /** Derived from `lastSeenAt` and the broker, never stored. */
   presence: z.enum(presences),
-  lastSeenAt: z.iso.datetime().nullable(),
-  enrolledAt: z.iso.datetime(),
+  lastSeenAt: Instant.nullable(),
+  enrolledAt: Instant,
   clockOffsetMs: z.int().nullable(),
 })
 export type AgentView = z.infer<typeof AgentView>
@@ -31,4 +32,4 @@ export const SiteView = z.strictObject({
 })
 export type SiteView = z.infer<typeof SiteView>
 
-export const EnrolmentTokenView = z.strictObject({ token: z.string(), siteId: z.uuid(), expiresAt: z.iso.datetime() })
+export const EnrolmentTokenView = z.strictObject({ token: z.string(), siteId: z.uuid(), expiresAt: Instant })

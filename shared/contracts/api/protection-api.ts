@@ -5,12 +5,11 @@ import { consistencyLevels } from '../../domain/consistency.ts'
 import { jobStates } from '../../domain/job-state.ts'
 import { platformKinds } from '../../domain/platform.ts'
 import { ErrorReport } from '../error-report.ts'
-import { VmName } from '../identifiers.ts'
+import { Instant, VmName } from '../identifiers.ts'
 import { DiskReport, PowerState } from '../inventory.ts'
 import { JobKind, JobLogEntry, JobProgress, JobResult } from '../job.ts'
 import { DiskBackupFacts, VerificationReport } from '../restore-point.ts'
 
-const instant = z.iso.datetime()
 export const PAGE_SIZE_MAX = 200
 
 export const VmView = z.strictObject({
@@ -32,7 +31,7 @@ export const VmView = z.strictObject({
   restoredFrom: z.strictObject({ restorePointId: z.uuid(), jobId: z.uuid() }).nullable(),
   /** False once a full inventory did not list it any more. */
   present: z.boolean(),
-  lastRestorePointAt: instant.nullable(),
+  lastRestorePointAt: Instant.nullable(),
   restorePointCount: z.int(),
   /** A job of this VM that has not ended. */
   runningJobId: z.uuid().nullable(),
@@ -50,7 +49,7 @@ export const RepositoryView = z.strictObject({
   state: z.enum(['ready', 'missing', 'failed']),
   capacityBytes: z.number().nullable(),
   freeBytes: z.number().nullable(),
-  checkedAt: instant,
+  checkedAt: Instant,
   restorePointCount: z.int(),
   storedBytes: z.number(),
 })
@@ -64,8 +63,8 @@ export const RestorePointView = z.strictObject({
   repositoryName: z.string(),
   jobId: z.uuid(),
   parentRestorePointId: z.uuid().nullable(),
-  takenAt: instant,
-  sealedAt: instant,
+  takenAt: Instant,
+  sealedAt: Instant,
   consistency: z.enum(consistencyLevels),
   manifestHash: z.string(),
   disks: z.array(DiskBackupFacts),
@@ -87,9 +86,9 @@ export const JobView = z.strictObject({
   repositoryId: z.uuid().nullable(),
   restorePointId: z.uuid().nullable(),
   requestedBy: z.string(),
-  queuedAt: instant,
-  startedAt: instant.nullable(),
-  endedAt: instant.nullable(),
+  queuedAt: Instant,
+  startedAt: Instant.nullable(),
+  endedAt: Instant.nullable(),
   progress: JobProgress.nullable(),
   result: JobResult.nullable(),
   error: ErrorReport.nullable(),

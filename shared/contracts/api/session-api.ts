@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Instant } from '../identifiers.ts'
 
 export const roles = ['owner', 'admin', 'operator', 'restore-operator', 'billing-auditor', 'read-only'] as const
 
@@ -10,7 +11,7 @@ export const SessionView = z.strictObject({
   msp: z.strictObject({ id: z.uuid(), name: z.string() }),
   role: z.enum(roles),
   permissions: z.array(z.string()),
-  expiresAt: z.iso.datetime(),
+  expiresAt: Instant,
 })
 export type SessionView = z.infer<typeof SessionView>
 
