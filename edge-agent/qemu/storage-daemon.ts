@@ -35,6 +35,11 @@ export interface StorageExport {
   readonly writable: boolean
   /** Dirty bitmaps of that node to offer as meta contexts `qemu:dirty-bitmap:NAME`. */
   readonly bitmaps?: readonly string[]
+  /**
+   * Offers `qemu:allocation-depth` (QEMU docs/interop/nbd.txt): whether the node holds a range itself. For a node without
+   * backing, where the depth is 0 or 1.
+   */
+  readonly allocationDepth?: boolean
 }
 
 export interface StorageDaemonOptions {
@@ -58,7 +63,7 @@ export interface StorageDaemon extends AsyncDisposable {
   readonly pid: number
   /** Aborts when the process ended without being asked; the reason is `qemu.disconnected`. */
   readonly lost: AbortSignal
-  /** Address of an export; `dirtyContext` is set where exactly one bitmap was asked for. */
+  /** Address of an export; `dirtyContext` is set where exactly one bitmap, or the allocation depth, was asked for. */
   endpoint(exportName: string): NbdEndpoint
   /**
    * Closes all images cleanly and waits until the process is gone.
@@ -96,8 +101,10 @@ function daemonHandle(running: RunningDaemon, exports: readonly StorageExport[])
     endpoint(exportName) {
       const found = exports.find((candidate) => candidate.name === exportName)
       if (found === undefined) throw new PlatformError('nbd.export_not_found', `there is no export ${exportName}`)
-      const [bitmap, ...others] = found.bitmaps ?? []
-      const dirty = bitmap === undefined || others.length > 0 ? {} : { dirtyContext: `qemu:dirty-bitmap:${bitmap}` }
+      const contexts = (found.bitmaps ?? []).map((bitmap) => `qemu:dirty-bitmap:${bitmap}`)
+      if (found.allocationDepth === true) contexts.push('qemu:allocation-depth')
+      const [dirtyContext, ...others] = contexts
+      const dirty = dirtyContext === undefined || others.length > 0 ? {} : { dirtyContext }
       return { kind: 'nbd', address: { transport: 'unix', path: running.socketPath }, exportName, ...dirty }
     },
     stop: async ({ signal }) => await running.stop(signal),
@@ -134,6 +141,7 @@ function exportOptions(entry: StorageExport, index: number): object {
     'name': entry.name,
     'writable': entry.writable,
     ...(entry.bitmaps === undefined ? {} : { bitmaps: entry.bitmaps }),
+    ...(entry.allocationDepth === true ? { 'allocation-depth': true } : {}),
   }
 }
 

@@ -46,3 +46,9 @@ export async function withRepositoryErrors<T>(what: string, work: () => Promise<
     throw toRepositoryError(error, what)
   }
 }
+
+export function restorePointNotFound(restorePointId: string): PlatformError {
+  return new PlatformError('repository.restore_point_not_found', `there is no restore point ${restorePointId}`, {
+    details: { restorePointId },
+  })
+}

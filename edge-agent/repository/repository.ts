@@ -70,6 +70,22 @@ export interface RepositoryCapacity {
   readonly freeBytes: number
 }
 
+export interface DeleteOptions extends CallOptions {
+  /** Hears how far giving back space has come. Deleting itself is short. */
+  readonly onProgress?: (progress: { readonly doneBytes: number; readonly totalBytes: number }) => void
+}
+
+/** What chains of limited length need. */
+export interface ChainCare {
+  /**
+   * Makes room on the chain of a restore point, which then is not full any more, without its source: reads it through
+   * its chain, checks every chunk and moves it to new files. Its content, manifest and hash stay as they are.
+   * Rejects as `deleteRestorePoint`, with `repository.no_space`, and with `repository.chunk_corrupt` where the chain is
+   * damaged; then the point reads as it did before.
+   */
+  shorten(restorePointId: string, options: DeleteOptions): Promise<void>
+}
+
 /**
  * Keeps restore points. Sealed ones are never changed. This contract is executable:
  * repository.conformance.ts. Errors are `repository.*`.
@@ -80,6 +96,8 @@ export interface Repository extends AsyncDisposable {
   readonly chunkSizeBytes: number
   /** Key of its chunk ids, 32 bytes. Never stored beside the data. */
   readonly idKey: Uint8Array
+  /** Absent: chains of this kind are never full. */
+  readonly chainCare?: ChainCare
   /** Also the probe that it is there and is the right one: rejects with `repository.missing` or `repository.not_a_repository`. */
   getCapacity(options: CallOptions): Promise<RepositoryCapacity>
   /**
@@ -101,4 +119,12 @@ export interface Repository extends AsyncDisposable {
   openBackup(backup: NewBackup, options: CallOptions): Promise<BackupWriter>
   /** Rejects as `getRestorePoint`, and with `repository.chunk_corrupt` where files are missing. */
   openRestorePoint(restorePointId: string, options: CallOptions): Promise<RestorePointReader>
+  /**
+   * Makes one restore point cease to exist, durably, whatever is built on it: all others read as before, and can be built
+   * on as before, with the manifests and hashes they had. Who has it open reads on. Its space is given back where that is
+   * worth what it costs; what keeps that from happening is made up for later and is no failure of the deletion.
+   * When it rejects the point still exists, but for `repository.io_failed`, after which it may be gone.
+   * Rejects with `repository.restore_point_not_found`, `repository.locked` while the VM is being written.
+   */
+  deleteRestorePoint(restorePointId: string, options: DeleteOptions): Promise<void>
 }

@@ -25,6 +25,7 @@ export const payloadTypes = {
   agentMessage: 'application/vnd.sendense.agent-message.v1+json',
   keyDelegation: 'application/vnd.sendense.key-delegation.v1+json',
   restorePointManifest: 'application/vnd.sendense.restore-point-manifest.v1+json',
+  restorePointPlacement: 'application/vnd.sendense.restore-point-placement.v1+json',
 } as const
 export type PayloadType = (typeof payloadTypes)[keyof typeof payloadTypes]
 

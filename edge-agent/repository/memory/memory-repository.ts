@@ -9,9 +9,11 @@ import { ChunkIds } from '../../mover/chunk-ids.ts'
 import { pagesOf } from '../chunk-id-pages.ts'
 import { baseDiskOf, baseMismatch, checkNewBackup } from '../new-backup-check.ts'
 import { newManifest, type StoredDisk } from '../new-manifest.ts'
+import { restorePointNotFound } from '../repository-errors.ts'
 import type {
   BackupWriter,
   BackupWriterDisk,
+  ChainCare,
   NewBackup,
   NewBackupDisk,
   Repository,
@@ -80,6 +82,10 @@ class MemoryRepository implements Repository {
   readonly repositoryId: string
   readonly chunkSizeBytes: number
   readonly idKey: Uint8Array
+  readonly chainCare: ChainCare = {
+    shorten: async (restorePointId, call) =>
+      await this.#change(restorePointId, call, (point) => ({ ...point, chainLength: 1 })),
+  }
   readonly #store: MemoryRepositoryStore
   readonly #clock: Clock
   readonly #capacityBytes: number
@@ -136,9 +142,7 @@ class MemoryRepository implements Repository {
     }
     const parent = this.#parentOf(backup)
     const disks = new Map(backup.disks.map((asked) => [asked.diskId, this.#openDisk(asked, backup, parent, freeBytes)]))
-    if (this.#lockedVms.has(backup.vmId)) {
-      throw new PlatformError('repository.locked', `VM ${backup.vmId} is being written to this repository`)
-    }
+    this.#expectUnlocked(backup.vmId)
     this.#lockedVms.add(backup.vmId)
     return new MemoryBackupWriter(disks, {
       seal: (facts) => this.#seal(backup, parent, disks, facts),
@@ -159,12 +163,35 @@ class MemoryRepository implements Repository {
     return { sealed: point.sealed, disks, [Symbol.asyncDispose]: async () => disks.clear() }
   }
 
+  async deleteRestorePoint(restorePointId: string, call: CallOptions): Promise<void> {
+    await this.#change(restorePointId, call, () => undefined)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {}
+
+  /** Undefined: it goes. Every point is held whole, so that no other one minds. */
+  async #change(
+    restorePointId: string,
+    { signal }: CallOptions,
+    change: (point: StoredPoint) => StoredPoint | undefined,
+  ): Promise<void> {
+    signal.throwIfAborted()
+    const point = this.#get(restorePointId)
+    this.#expectUnlocked(point.sealed.manifest.vmId)
+    const changed = change(point)
+    if (changed === undefined) this.#store.points.delete(restorePointId)
+    else this.#store.points.set(restorePointId, changed)
+  }
+
+  #expectUnlocked(vmId: string): void {
+    if (!this.#lockedVms.has(vmId)) return
+    throw new PlatformError('repository.locked', `VM ${vmId} is being written to this repository`)
+  }
 
   #get(restorePointId: string): StoredPoint {
     const point = this.#store.points.get(restorePointId)
     if (point !== undefined) return point
-    throw new PlatformError('repository.restore_point_not_found', `there is no restore point ${restorePointId}`)
+    throw restorePointNotFound(restorePointId)
   }
 
   #parentOf(backup: NewBackup): StoredPoint | undefined {

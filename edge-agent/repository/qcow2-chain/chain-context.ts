@@ -1,6 +1,7 @@
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { ManifestStore } from './manifest-store.ts'
+import type { PlacementStore } from './placement-store.ts'
 import type { RepositoryDescriptor } from './repository-descriptor.ts'
 
 /** The steps of sealing, in order, after which a test may kill the process. */
@@ -14,17 +15,35 @@ export const sealSteps = [
   'manifest-written',
   'manifest-durable',
 ] as const
-export type SealStep = (typeof sealSteps)[number]
+
+/** The steps of deleting a restore point and of merging layers, in order, after which a test may kill the process. */
+export const deleteSteps = [
+  'manifest-unlinked',
+  'manifest-gone',
+  'unneeded-removed',
+  'merge-copied',
+  'merge-synced',
+  'merged-renamed',
+  'merged-checked',
+  'placement-written',
+  'placement-durable',
+  'points-switched',
+  'old-layers-removed',
+] as const
+export type ChainStep = (typeof sealSteps)[number] | (typeof deleteSteps)[number]
 
 /** What the parts of one open QCOW2 repository share. */
 export interface ChainContext {
   readonly dir: string
   readonly descriptor: RepositoryDescriptor
   readonly manifests: ManifestStore
+  readonly placements: PlacementStore
+  /** Key of the chunk ids. */
+  readonly idKey: Uint8Array
   readonly runtimeDir: string
   readonly chainLayersMax: number
   readonly clock: Clock
   readonly logger: Logger | undefined
-  /** Called at each step of sealing; what it throws is the step's failure. */
-  readonly crashPoint: (step: SealStep) => void
+  /** Called at each step of sealing, deleting and merging; what it throws is the step's failure. */
+  readonly crashPoint: (step: ChainStep) => void
 }

@@ -1,13 +1,13 @@
-import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { payloadTypes, SignedEnvelope } from '@sendense/shared/contracts/signed-envelope.ts'
+import { payloadTypes } from '@sendense/shared/contracts/signed-envelope.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { keyIdOf, openEnvelope, type SigningKey, signEnvelope } from '@sendense/shared/runtime/signing.ts'
+import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
 import { RestorePointManifest, type SealedManifest } from '../restore-point-manifest.ts'
-import { makeDirectoryDurably, writeDurably } from './durable-file.ts'
-import { folders, manifestFileName, manifestPath, parseLayerPath, parseManifestFileName } from './repository-layout.ts'
+import { makeDirectoryDurably, syncDirectory, writeDurably } from './durable-file.ts'
+import { folders, isLayerOf, manifestFileName, manifestPath, parseManifestFileName } from './repository-layout.ts'
+import { openSealedBytes, sealBytes, type SealKeys, sealKeysOf } from './sealed-file.ts'
 
 /** Where a manifest lies; not yet read. */
 export interface ManifestLocation {
@@ -36,12 +36,15 @@ export interface ManifestStore {
    * @param onWritten called when the content is durable under its temporary name
    */
   seal(manifest: RestorePointManifest, temporaryPath: string, onWritten: () => void): Promise<SealedManifest>
+  /**
+   * Makes a restore point cease to exist, durably. When it rejects, that is not certain.
+   * @param onUnlinked called when its name is gone, and may come back with a power cut
+   */
+  remove(location: ManifestLocation, onUnlinked: () => void): Promise<void>
 }
 
 export function createManifestStore(options: ManifestStoreOptions): ManifestStore {
-  const publicKeys = new Map(
-    [options.signingKey.publicKey, ...options.trustedPublicKeys].map((key) => [keyIdOf(key), key]),
-  )
+  const keys = sealKeysOf(options.signingKey, options.trustedPublicKeys)
   const list = async (filter: { readonly vmId?: string }): Promise<ManifestLocation[]> =>
     await listLocations(options.dir, filter)
   return {
@@ -49,19 +52,24 @@ export function createManifestStore(options: ManifestStoreOptions): ManifestStor
     find: async (restorePointId) => (await list({})).find((location) => location.restorePointId === restorePointId),
     read: async (location) => {
       const bytes = await readFile(pathOf(options.dir, location))
-      return openManifest(bytes, location, options.repositoryId, publicKeys)
+      return openManifest(bytes, location, options.repositoryId, keys)
     },
     seal: async (manifest, temporaryPath, onWritten) => {
-      const envelope = signEnvelope(payloadTypes.restorePointManifest, manifest, options.signingKey)
-      const bytes = Buffer.from(JSON.stringify(envelope))
+      const bytes = sealBytes(payloadTypes.restorePointManifest, manifest, keys)
       const { vmId, takenAt, restorePointId } = manifest
       const fileName = manifestFileName(takenAt, restorePointId)
       // Read back before it exists: nothing is sealed that could not be opened again.
-      const sealed = openManifest(bytes, { vmId, restorePointId, fileName }, options.repositoryId, publicKeys)
+      const sealed = openManifest(bytes, { vmId, restorePointId, fileName }, options.repositoryId, keys)
       const path = join(options.dir, manifestPath(vmId, takenAt, restorePointId))
       await makeDirectoryDurably(options.dir, dirname(path))
       await writeDurably(path, bytes, temporaryPath, onWritten)
       return sealed
+    },
+    remove: async (location, onUnlinked) => {
+      const path = pathOf(options.dir, location)
+      await rm(path)
+      onUnlinked()
+      await syncDirectory(dirname(path))
     },
   }
 }
@@ -83,18 +91,13 @@ function openManifest(
   bytes: Uint8Array,
   location: ManifestLocation,
   repositoryId: string,
-  publicKeys: ReadonlyMap<string, string>,
+  keys: SealKeys,
 ): SealedManifest {
   try {
-    const envelope = SignedEnvelope.parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
-    for (const text of [envelope.payload, envelope.signature.value]) expectCanonical(text)
-    const publicKey = publicKeys.get(envelope.signature.keyId)
-    if (publicKey === undefined) throw new Error(`it is signed by the unknown key ${envelope.signature.keyId}`)
-    const payloadType = payloadTypes.restorePointManifest
-    const manifest = RestorePointManifest.parse(openEnvelope(JSON.stringify(envelope), payloadType, publicKey))
+    const { value, payloadHash } = openSealedBytes(bytes, payloadTypes.restorePointManifest, keys)
+    const manifest = RestorePointManifest.parse(value)
     expectInItsPlace(manifest, location, repositoryId)
-    const payload = Buffer.from(envelope.payload, 'base64')
-    return { manifest, manifestHash: createHash('sha256').update(payload).digest('hex') }
+    return { manifest, manifestHash: payloadHash }
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     const text = `the manifest of restore point ${location.restorePointId} cannot be trusted: ${why}`
@@ -103,11 +106,6 @@ function openManifest(
       details: { restorePointId: location.restorePointId, vmId: location.vmId },
     })
   }
-}
-
-/** Base64 has spare bits at its end that decoders ignore: with them set a file would not be the one that was sealed. */
-function expectCanonical(base64: string): void {
-  if (Buffer.from(base64, 'base64').toString('base64') !== base64) throw new Error('its encoding was changed')
 }
 
 /** A manifest is only what it says it is where it belongs: moved, copied and renamed ones are refused. */
@@ -120,10 +118,7 @@ function expectInItsPlace(manifest: RestorePointManifest, location: ManifestLoca
   for (const disk of manifest.disks) {
     if (disk.layers === undefined || disk.layers.length === 0) throw new Error(`disk ${disk.diskId} has no layers`)
     for (const layer of disk.layers) {
-      const parsed = parseLayerPath(layer)
-      if (parsed?.vmId !== manifest.vmId || parsed.diskId !== disk.diskId) {
-        throw new Error(`${layer} is no layer of disk ${disk.diskId}`)
-      }
+      if (!isLayerOf(layer, manifest.vmId, disk.diskId)) throw new Error(`${layer} is no layer of disk ${disk.diskId}`)
     }
   }
 }

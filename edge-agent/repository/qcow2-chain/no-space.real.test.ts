@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,6 +9,7 @@ import type { CallOptions } from '../../block/block-source.ts'
 import { createMemoryDisk } from '../../block/memory-disk.ts'
 import { createMover } from '../../mover/create-mover.ts'
 import { backUp, newBackupOf, restoreAll } from '../repository-scenario.ts'
+import { ChainScene } from './chain-scene.ts'
 import { makeChangingImage } from './changing-image.ts'
 import { folders } from './repository-layout.ts'
 import { makeTemporaryRepository } from './temporary-repository.ts'
@@ -78,6 +79,42 @@ test('a storage that fills up under a mover’s worker thread is repository.no_s
     return await mover.copyBackup({ mode: 'full', source, sink, chunkIds, idKey: repository.idKey }, call())
   })
   await expect(copying).rejects.toMatchObject({ code: 'repository.no_space' })
+})
+
+test('a point is deleted although there is no room to merge; the next deletion gives the space back', async () => {
+  await using storage = await mountSmallStorage(40 * MIB)
+  const dir = join(storage.path, 'repository')
+  await using place = await makeTemporaryRepository(call(), { dir })
+  await using repository = await place.open()
+  const scene = new ChainScene({ disk0: 8 * MIB })
+  const disk = scene.disks.get('disk0')
+  if (disk === undefined) throw new Error('one disk')
+  const first = await scene.take(repository)
+  for (const round of [1, 2]) {
+    await disk.write(0, new Uint8Array(randomBytes(7 * MIB)), call())
+    await disk.write(7 * MIB, new Uint8Array(MIB).fill(round), call())
+    await scene.take(repository)
+  }
+  const filler = join(storage.path, 'filler')
+  const { freeBytes } = await repository.getCapacity(call())
+  await writeFile(filler, new Uint8Array(freeBytes - 2 * MIB))
+  await scene.delete(repository, first)
+  const [second, third] = scene.points
+  if (second === undefined || third === undefined) throw new Error('three were taken')
+  await scene.delete(repository, second)
+  expect(await scene.layerNames(dir)).toHaveLength(3)
+  expect(await readdir(join(dir, folders.partial))).toEqual([])
+  await scene.expectRestorable(repository)
+  await expect(repository.chainCare?.shorten(third.manifest.restorePointId, call())).rejects.toMatchObject({
+    code: 'repository.no_space',
+  })
+  await scene.expectRestorable(repository)
+
+  await rm(filler)
+  const fourth = await scene.take(repository)
+  await scene.delete(repository, fourth)
+  expect(await scene.layerNames(dir)).toHaveLength(1)
+  await scene.expectRestorable(repository)
 })
 
 test('a storage that is no longer mounted is repository.missing, one with another repository is refused', async () => {

@@ -16,6 +16,7 @@ import type { ChainContext } from './chain-context.ts'
 import { type ChainDaemonOptions, startChainDaemon } from './chain-daemon.ts'
 import { NEW_LAYER_IO_THREADS, readOnlyChain, writableLayer } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
+import type { PlacedLayers } from './placement-store.ts'
 import { checkLayerHeader } from './qcow2-header.ts'
 import { folders, layerPath } from './repository-layout.ts'
 import { takeVmLock } from './vm-lock.ts'
@@ -47,7 +48,8 @@ export async function openChainBackup(
   }
   const parent = await readParent(context, backup)
   const partialDir = join(context.dir, folders.partial, backup.restorePointId)
-  const plans = backup.disks.map((asked) => planDisk(context, backup, asked, parent, partialDir))
+  const placed = parent === undefined ? undefined : (await context.placements.find(parent)).layers
+  const plans = backup.disks.map((asked) => planDisk(context, { backup, asked, parent, placed, partialDir }))
   await mkdir(partialDir, { recursive: true, mode: 0o700 })
   undo.defer(async () => await rm(partialDir, { recursive: true, force: true }))
   for (const plan of plans) await createLayer(context, plan, call)
@@ -82,13 +84,16 @@ async function readParent(context: ChainContext, backup: NewBackup): Promise<Sea
   return await context.manifests.read(location)
 }
 
-function planDisk(
-  context: ChainContext,
-  backup: NewBackup,
-  asked: NewBackupDisk,
-  parent: SealedManifest | undefined,
-  partialDir: string,
-): PlannedDisk {
+interface DiskToPlan {
+  readonly backup: NewBackup
+  readonly asked: NewBackupDisk
+  readonly parent: SealedManifest | undefined
+  /** Where the parent's layers are. */
+  readonly placed: PlacedLayers | undefined
+  readonly partialDir: string
+}
+
+function planDisk(context: ChainContext, { backup, asked, parent, placed, partialDir }: DiskToPlan): PlannedDisk {
   const layer = layerPath(backup.vmId, asked.diskId, backup.restorePointId)
   const partialPath = join(partialDir, `${asked.diskId}.qcow2`)
   if (asked.mode === 'full' || parent === undefined) return { asked, base: undefined, partialPath, layers: [layer] }
@@ -99,7 +104,7 @@ function planDisk(
       parent.manifest.restorePointId,
     )
   }
-  const below = base.layers ?? []
+  const below = placed?.get(asked.diskId) ?? []
   if (below.length >= context.chainLayersMax) {
     const text = `the chain of disk ${asked.diskId} has ${below.length} layers already: the next backup must be full`
     throw baseMismatch(text, parent.manifest.restorePointId)

@@ -5,15 +5,26 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
 import type { CallOptions } from '../../block/block-source.ts'
-import { withRepositoryErrors } from '../repository-errors.ts'
-import type { BackupWriter, NewBackup, Repository, RepositoryCapacity, RestorePointReader } from '../repository.ts'
+import { restorePointNotFound, withRepositoryErrors } from '../repository-errors.ts'
+import type {
+  BackupWriter,
+  ChainCare,
+  DeleteOptions,
+  NewBackup,
+  Repository,
+  RepositoryCapacity,
+  RestorePointReader,
+} from '../repository.ts'
 import type { SealedManifest } from '../restore-point-manifest.ts'
-import type { ChainContext, SealStep } from './chain-context.ts'
+import type { ChainContext, ChainStep } from './chain-context.ts'
+import { deleteChainPoint } from './delete-point.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { createManifestStore } from './manifest-store.ts'
 import { openChainBackup } from './open-backup.ts'
+import { createPlacementStore } from './placement-store.ts'
 import { readRepositoryDescriptor } from './repository-descriptor.ts'
 import { openChainReader } from './restore-point-reader.ts'
+import { shortenChain } from './shorten-chain.ts'
 
 /** Longer chains cost more for each read, and one damaged layer costs all above it. */
 const CHAIN_LAYERS_MAX = 32
@@ -35,8 +46,8 @@ export interface Qcow2RepositoryOptions {
   readonly logger?: Logger
   /** Layers of a chain at most; 32 where not given. */
   readonly chainLayersMax?: number
-  /** For tests: called at each step of sealing. */
-  readonly crashPoint?: (step: SealStep) => void
+  /** For tests: called at each step of sealing, deleting and merging. */
+  readonly crashPoint?: (step: ChainStep) => void
 }
 
 /**
@@ -51,10 +62,13 @@ export async function openQcow2Repository(options: Qcow2RepositoryOptions, call:
   const dir = resolve(options.dir)
   const descriptor = await readRepositoryDescriptor(dir, call)
   const { signingKey, trustedPublicKeys } = options
+  const stores = { dir, repositoryId: descriptor.repositoryId, signingKey, trustedPublicKeys }
   const context: ChainContext = {
     dir,
     descriptor,
-    manifests: createManifestStore({ dir, repositoryId: descriptor.repositoryId, signingKey, trustedPublicKeys }),
+    manifests: createManifestStore(stores),
+    placements: createPlacementStore(stores),
+    idKey: options.idKey,
     runtimeDir: options.runtimeDir,
     chainLayersMax: options.chainLayersMax ?? CHAIN_LAYERS_MAX,
     clock: options.clock,
@@ -72,6 +86,7 @@ class Qcow2Repository implements Repository {
   readonly kind = 'qcow2-chain'
   readonly chunkSizeBytes: number
   readonly idKey: Uint8Array
+  readonly chainCare: ChainCare
   readonly #context: ChainContext
 
   constructor(context: ChainContext, expectedRepositoryId: string, idKey: Uint8Array) {
@@ -79,6 +94,7 @@ class Qcow2Repository implements Repository {
     this.repositoryId = expectedRepositoryId
     this.chunkSizeBytes = context.descriptor.chunkSizeBytes
     this.idKey = idKey
+    this.chainCare = { shorten: async (restorePointId, call) => await this.#shorten(restorePointId, call) }
   }
 
   /** The storage may have been unmounted or exchanged since: nothing is read or written before this was asked. */
@@ -116,15 +132,16 @@ class Qcow2Repository implements Repository {
     return await withRepositoryErrors(`reading restore point ${restorePointId}`, async () => {
       const location = await this.#context.manifests.find(restorePointId)
       if (location !== undefined) return await this.#context.manifests.read(location)
-      throw new PlatformError('repository.restore_point_not_found', `there is no restore point ${restorePointId}`, {
-        details: { restorePointId },
-      })
+      throw restorePointNotFound(restorePointId)
     })
   }
 
   async isChainFull(restorePointId: string, call: CallOptions): Promise<boolean> {
-    const { manifest } = await this.getRestorePoint(restorePointId, call)
-    return manifest.disks.some((disk) => (disk.layers ?? []).length >= this.#context.chainLayersMax)
+    const sealed = await this.getRestorePoint(restorePointId, call)
+    return await withRepositoryErrors(`reading restore point ${restorePointId}`, async () => {
+      const { layers } = await this.#context.placements.find(sealed)
+      return [...layers.values()].some((chain) => chain.length >= this.#context.chainLayersMax)
+    })
   }
 
   async openBackup(backup: NewBackup, call: CallOptions): Promise<BackupWriter> {
@@ -140,6 +157,22 @@ class Qcow2Repository implements Repository {
     return await withRepositoryErrors(
       `opening restore point ${restorePointId}`,
       async () => await openChainReader(this.#context, sealed, call),
+    )
+  }
+
+  async deleteRestorePoint(restorePointId: string, options: DeleteOptions): Promise<void> {
+    await this.expectHere(options)
+    await withRepositoryErrors(
+      `deleting restore point ${restorePointId}`,
+      async () => await deleteChainPoint(this.#context, restorePointId, options),
+    )
+  }
+
+  async #shorten(restorePointId: string, options: DeleteOptions): Promise<void> {
+    await this.expectHere(options)
+    await withRepositoryErrors(
+      `shortening the chain of restore point ${restorePointId}`,
+      async () => await shortenChain(this.#context, restorePointId, options),
     )
   }
 

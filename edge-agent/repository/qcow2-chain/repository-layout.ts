@@ -7,6 +7,7 @@ export const folders = {
   layers: 'layers',
   pages: 'pages',
   manifests: 'rp',
+  placements: 'placements',
   partial: '.partial',
   locks: 'locks',
 } as const
@@ -29,6 +30,12 @@ export function parseLayerPath(path: string): { vmId: string; diskId: string; re
   return parsed.success ? parsed.data : undefined
 }
 
+/** Whether a path from outside is that of a layer of this disk and of nothing else. */
+export function isLayerOf(path: string, vmId: string, diskId: string): boolean {
+  const parsed = parseLayerPath(path)
+  return parsed?.vmId === vmId && parsed.diskId === diskId
+}
+
 export function pagePath(hash: string): string {
   return join(folders.pages, hash.slice(0, 2), hash)
 }
@@ -45,4 +52,16 @@ export function manifestPath(vmId: string, takenAt: string, restorePointId: stri
 /** The restore point's id in a manifest's file name, or undefined for other files. */
 export function parseManifestFileName(name: string): string | undefined {
   return /^\d{8}T\d{6}\.\d{3}Z-([0-9a-f-]{36})\.json$/.exec(name)?.[1]
+}
+
+/** Revisions are padded so that names sort by them. */
+export function placementFileName(restorePointId: string, revision: number): string {
+  return `${restorePointId}-${String(revision).padStart(6, '0')}.json`
+}
+
+/** What a placement's file name says, or undefined for other files. */
+export function parsePlacementFileName(name: string): { restorePointId: string; revision: number } | undefined {
+  const [, restorePointId = '', digits = ''] = /^([0-9a-f-]{36})-(\d{6,})\.json$/.exec(name) ?? []
+  const revision = Number(digits)
+  return revision > 0 && placementFileName(restorePointId, revision) === name ? { restorePointId, revision } : undefined
 }

@@ -4,25 +4,52 @@ import type { ChunkIds } from '../../mover/chunk-ids.ts'
 import { openNbdSource } from '../../nbd/client/nbd-source.ts'
 import type { BlockNode, StorageExport } from '../../qemu/storage-daemon.ts'
 import { repositorySource } from '../repository-disk.ts'
+import { restorePointNotFound } from '../repository-errors.ts'
 import type { RestorePointReader } from '../repository.ts'
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import type { ChainContext } from './chain-context.ts'
 import { startChainDaemon } from './chain-daemon.ts'
 import { readOnlyChain } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
+import type { PlacedLayers } from './placement-store.ts'
 import { checkLayerHeader } from './qcow2-header.ts'
 
-/** Opens a sealed restore point: one daemon, one export a disk. Errors of the system pass untranslated. */
+/** A restore point whose layers are merged while it is opened is looked for again, so often at most. */
+const LOOKS_MAX = 10
+
+/**
+ * Opens a sealed restore point: one daemon, one export a disk. It reads on when it is deleted or its layers are merged
+ * meanwhile: the daemon has them open. Errors of the system pass untranslated.
+ */
 export async function openChainReader(
   context: ChainContext,
   sealed: SealedManifest,
+  call: CallOptions,
+): Promise<RestorePointReader> {
+  for (let look = 1; ; look += 1) {
+    const { revision, layers } = await context.placements.find(sealed)
+    try {
+      return await openPlaced(context, sealed, layers, call)
+    } catch (error) {
+      call.signal.throwIfAborted()
+      const { restorePointId } = sealed.manifest
+      if ((await context.manifests.find(restorePointId)) === undefined) throw restorePointNotFound(restorePointId)
+      if (look === LOOKS_MAX || (await context.placements.find(sealed)).revision === revision) throw error
+    }
+  }
+}
+
+async function openPlaced(
+  context: ChainContext,
+  sealed: SealedManifest,
+  placed: PlacedLayers,
   call: CallOptions,
 ): Promise<RestorePointReader> {
   const nodes: BlockNode[] = []
   const exports: StorageExport[] = []
   const ids = new Map<string, ChunkIds>()
   for (const [index, disk] of sealed.manifest.disks.entries()) {
-    const layers = disk.layers ?? []
+    const layers = placed.get(disk.diskId) ?? []
     for (const layer of layers) await checkLayerHeader(join(context.dir, layer), disk.sizeBytes)
     ids.set(disk.diskId, await loadChunkIds(context.dir, disk, call.signal))
     const chain = readOnlyChain(context.dir, layers, `d${index}`)
@@ -30,7 +57,8 @@ export async function openChainReader(
     if (chain.top !== null) exports.push({ name: disk.diskId, nodeName: chain.top, writable: false })
   }
   await using undo = new AsyncDisposableStack()
-  const daemon = undo.use(await startChainDaemon(context, { nodes, exports, layers: layersOf(sealed) }, call))
+  const layers = [...placed.values()].flat()
+  const daemon = undo.use(await startChainDaemon(context, { nodes, exports, layers }, call))
   const disks = new Map<string, { source: BlockSource; chunkIds: ChunkIds }>()
   for (const [diskId, chunkIds] of ids) {
     const source = await openNbdSource(daemon.endpoint(diskId), call)
@@ -38,8 +66,4 @@ export async function openChainReader(
   }
   const owned = undo.move()
   return { sealed, disks, [Symbol.asyncDispose]: async () => await owned.disposeAsync() }
-}
-
-function layersOf({ manifest }: SealedManifest): string[] {
-  return manifest.disks.flatMap((disk) => disk.layers ?? [])
 }
