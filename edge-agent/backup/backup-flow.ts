@@ -23,6 +23,7 @@ import type { BackupStep } from './backup-steps.ts'
 import { type BackupBase, checkpointsToKeep, chooseBase } from './choose-base.ts'
 import { copyPlanned } from './copy-planned.ts'
 import { GuestSparing } from './guest-sparing.ts'
+import { makeRoom } from './make-room.ts'
 import { nextInstant } from './next-instant.ts'
 import { isParentDamage, planWithoutParent, toDamageAlert } from './parent-damage.ts'
 import { planDisks, type PlannedDisk } from './plan-disks.ts'
@@ -68,7 +69,8 @@ export function createBackupRunner(deps: BackupDependencies): JobRunner<BackupAr
       const base = await chooseBase({ catalogue: deps.catalogue, repository, vm: current }, options)
       for (const doubt of base.doubts) await run.log('warning', 'prepare', doubt)
       if (base.damaged !== undefined) await raiseDamage(deps, current, base.damaged, options)
-      return await backUp(deps, { run, vm, repository, base }, options)
+      const roomy = run.arguments.mode === 'full' ? base : await makeRoom(base, { run, repository }, options)
+      return await backUp(deps, { run, vm, repository, base: roomy }, options)
     },
 
     async recover(run, options) {

@@ -109,14 +109,34 @@ describe('backup', () => {
     await agent.stop()
   })
 
-  test('a chain that is full begins anew, and says so', async () => {
+  test('room is made on a chain that is full, so that the guest is not read in full', async () => {
     const setting = await startAgent({
       openRepository: async (storage) => openMemoryRepository(storage, { chainPointsMax: 2 }),
     })
     await setting.fill(0, 1)
     for (let count = 0; count < 3; count++) await run(setting.agent, backupOf(setting))
     const reasons = (await pointsOf(setting)).map((point) => point.disks[0]?.reason)
+    expect(reasons).toEqual(['INCREMENTAL', 'INCREMENTAL', 'FULL_FIRST'])
+    await setting.agent.stop()
+  })
+
+  test('a chain that is full and cannot be made shorter begins anew, and says so', async () => {
+    const setting = await startAgent({
+      openRepository: async (storage) => {
+        const repository = openMemoryRepository(storage, { chainPointsMax: 2 })
+        const noSpace = new PlatformError('repository.no_space', 'there is no room')
+        const shorten = async (): Promise<void> => await Promise.reject(noSpace)
+        return Object.defineProperty(repository, 'chainCare', { value: { shorten } })
+      },
+    })
+    await setting.fill(0, 1)
+    for (let count = 0; count < 3; count++) await run(setting.agent, backupOf(setting))
+    const reasons = (await pointsOf(setting)).map((point) => point.disks[0]?.reason)
     expect(reasons).toEqual(['FULL_CHAIN_LIMIT', 'INCREMENTAL', 'FULL_FIRST'])
+    const logged = (await setting.agent.events()).flatMap((event) =>
+      event.type === 'job-reported' ? event.job.log.map(({ sentence }) => sentence) : [],
+    )
+    expect(logged).toContain('The chain of increments cannot be made shorter: there is no room')
     await setting.agent.stop()
   })
 
