@@ -102,6 +102,7 @@ export function describeDeletion(open: () => Promise<RepositoryFixture>): void {
     const [first, second] = await takeTwo(repository, guest)
     const others = await takeTwo(repository, other)
     const full = { sealed: await guest.backUp(repository, 'full'), model: guest.disk.bytes.slice() }
+    expect(full.sealed.manifest.parentRestorePointId).toBeUndefined()
     await repository.deleteRestorePoint(first.sealed.manifest.restorePointId, call())
     await expectOnly(repository, [second, ...others, full])
   })
@@ -153,11 +154,13 @@ async function takeThree(repository: Repository, guest: Guest): Promise<Taken[]>
 
 async function expectOnly(repository: Repository, points: readonly Taken[]): Promise<void> {
   const listed = await Array.fromAsync(repository.listRestorePoints({}, call()))
-  const byId = (a: SealedManifest, b: SealedManifest): number =>
-    a.manifest.restorePointId < b.manifest.restorePointId ? -1 : 1
   expect(listed.toSorted(byId)).toEqual(points.map(({ sealed }) => sealed).toSorted(byId))
   for (const { sealed, model } of points) {
     const restored = await restoreAll(repository, sealed.manifest.restorePointId, call())
     expect(sameBytes(restored.get('disk0'), model)).toBe(true)
   }
+}
+
+function byId(a: SealedManifest, b: SealedManifest): number {
+  return a.manifest.restorePointId < b.manifest.restorePointId ? -1 : 1
 }

@@ -1,7 +1,7 @@
+import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect } from 'vitest'
 import type { CallOptions } from '../../block/block-source.ts'
 import { createMemoryDisk, type MemoryDisk } from '../../block/memory-disk.ts'
 import { backUp, restoreAll } from '../repository-scenario.ts'
@@ -59,18 +59,21 @@ export class ChainScene {
   /** Exactly these points exist, and each restores byte for byte. */
   async expectRestorable(repository: Repository, points: readonly ScenePoint[] = this.points): Promise<void> {
     const listed = await Array.fromAsync(repository.listRestorePoints({}, deadline()))
-    expect(listed.map(({ manifest }) => manifest)).toEqual(points.map(({ manifest }) => manifest))
+    assert.deepEqual(
+      listed.map(({ manifest }) => manifest),
+      points.map(({ manifest }) => manifest),
+    )
     for (const { manifest, models } of points) {
       const restored = await restoreAll(repository, manifest.restorePointId, deadline())
       for (const [diskId, model] of models) {
-        expect(Buffer.compare(restored.get(diskId) ?? new Uint8Array(), model)).toBe(0)
+        assert.equal(Buffer.compare(restored.get(diskId) ?? new Uint8Array(), model), 0, `${diskId} is not as it was`)
       }
     }
   }
 
   /** File names of a disk's layers. */
   async layerNames(dir: string, diskId = 'disk0'): Promise<string[]> {
-    return (await readdir(join(dir, folders.layers, this.vmId, diskId)).catch(() => [])).toSorted()
+    return await readdir(join(dir, folders.layers, this.vmId, diskId)).catch(() => [])
   }
 }
 
@@ -92,7 +95,7 @@ export class SealedFiles {
         const content = await readFile(path)
         const before = this.#seen.get(path)
         if (before === undefined) this.#seen.set(path, content)
-        else expect(Buffer.compare(before, content), path).toBe(0)
+        else assert.equal(Buffer.compare(before, content), 0, `${path} was changed`)
       }
     }
   }

@@ -87,25 +87,18 @@ async function inLanes(
   windowBytes: number,
   work: (window: Extent, buffer: Uint8Array) => Promise<void>,
 ): Promise<void> {
-  let failed = false
   const lane = async (): Promise<void> => {
     const buffer = new Uint8Array(windowBytes)
     try {
-      while (!failed) {
-        const next = await windows.next()
-        if (next.done === true) return
+      for (let next = await windows.next(); next.done !== true; next = await windows.next()) {
         await work(next.value, buffer)
       }
-    } catch (error) {
-      failed = true
-      throw error
+    } finally {
+      // The others find it empty.
+      await windows.return(undefined)
     }
   }
-  try {
-    await settleAll(Array.from({ length: LANES }, lane))
-  } finally {
-    await windows.return(undefined)
-  }
+  await settleAll(Array.from({ length: LANES }, lane))
 }
 
 async function* dataOf({ whole }: MergeCopy, signal: AbortSignal): AsyncGenerator<Extent> {

@@ -41,6 +41,7 @@ describe('a process killed with SIGKILL while it deletes and merges', () => {
       const gone = scene.points[randomInt(1, scene.points.length - 1)]
       if (gone === undefined) throw new Error('there are enough points')
       await runDying({ work: 'delete', restorePointId: gone.manifest.restorePointId, dieAt, survive })
+      expect(scene.points).toContain(gone)
       scene.points = scene.points.filter((point) => point !== gone)
       await using repository = await place.open()
       await expectInOrder(repository)
