@@ -49,27 +49,17 @@ export class Checkpoints {
    * checkpoint any more. The caller disposes `sink`, not the result.
    */
   guard(sink: BlockSink): BlockSink {
-    const note = async (work: () => Promise<void>): Promise<void> => {
-      try {
-        await work()
-      } catch (error) {
-        this.#isSpoilt = true
-        throw error
-      }
+    const spoil = (error: unknown): never => {
+      this.#isSpoilt = true
+      throw error
     }
     const { chunks } = sink
-    const noteTaken = (put: () => Promise<void> | undefined): Promise<void> | undefined => {
-      const taken = put()
-      return taken === undefined ? undefined : note(async () => await taken)
-    }
     return {
       sizeBytes: sink.sizeBytes,
-      ...(chunks === undefined ? {} : { chunks: { put: (...args) => noteTaken(() => chunks.put(...args)) } }),
-      write: async (offsetBytes, bytes, call) => await note(async () => await sink.write(offsetBytes, bytes, call)),
-      writeZeroes: async (offsetBytes, lengthBytes, call) => {
-        await note(async () => await sink.writeZeroes(offsetBytes, lengthBytes, call))
-      },
-      flush: async (call) => await note(async () => await sink.flush(call)),
+      ...(chunks === undefined ? {} : { chunks: { put: (...args) => chunks.put(...args)?.catch(spoil) } }),
+      write: (offsetBytes, bytes, call) => sink.write(offsetBytes, bytes, call).catch(spoil),
+      writeZeroes: (offsetBytes, lengthBytes, call) => sink.writeZeroes(offsetBytes, lengthBytes, call).catch(spoil),
+      flush: (call) => sink.flush(call).catch(spoil),
       [Symbol.asyncDispose]: async () => undefined,
     }
   }

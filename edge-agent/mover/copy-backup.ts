@@ -2,14 +2,15 @@ import assert from 'node:assert/strict'
 import { clampExtent, type Extent, totalBytes } from '@sendense/shared/domain/extent.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { settleAll } from '@sendense/shared/runtime/settle-all.ts'
-import type { ChunkSink } from '../block/block-sink.ts'
+import type { BlockSink, ChunkSink } from '../block/block-sink.ts'
 import type { BlockSource, CallOptions } from '../block/block-source.ts'
+import { BackupJournal } from './backup-journal.ts'
 import { ChunkHash } from './chunk-hash.ts'
-import { CHUNK_ID_BYTES } from './chunk-ids.ts'
+import { CHUNK_ID_BYTES, type ChunkIds } from './chunk-ids.ts'
 import type { CopyCounters } from './copy-counters.ts'
 import { type CopyEnvironment, loneCopyEnvironment } from './copy-environment.ts'
 import type { DataRun, ZeroRun } from './copy-plan.ts'
-import type { BackupCopyTask, CopyOptions, CopyProgress } from './mover.ts'
+import { type BackupCopyTask, type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from './mover.ts'
 import {
   chunkCorrupt,
   chunksOfRun,
@@ -25,25 +26,33 @@ import type { RunBuffer } from './slabs/run-buffer.ts'
 
 const ZERO_ID = new Uint8Array(CHUNK_ID_BYTES)
 
-/** Mover.copyBackup on this thread, over whatever source, sink and base are. */
+/** One of several attempts at a backup. */
+export interface BackupAttempt extends BackupCopyTask {
+  /** Where the attempts before had come. Absent: begin at the start. Of a source of another size: `source.disk_size_changed`. */
+  readonly resumeFrom?: CopyCheckpoint
+  /** That of the attempts before. Absent: there were none. */
+  readonly journal?: BackupJournal
+}
+
+/** Mover.copyBackup on this thread, over whatever source, sink and base are; it does not go back by itself. */
 export async function copyBackup(
-  task: BackupCopyTask,
+  task: BackupAttempt,
   options: CopyOptions,
   environment: CopyEnvironment = loneCopyEnvironment(),
 ): Promise<CopyProgress> {
   expectSameSizes(task)
-  const { chunkIds, mode, sink } = task
+  const { chunkIds, mode, sink, resumeFrom = noCheckpoint, checkpointEveryBytes } = task
+  const journal = task.journal ?? BackupJournal.of(chunkIds, mode !== 'full')
   const { sizeBytes, chunkSizeBytes } = chunkIds
   const shape: CopyShape = {
     task,
     dirtyOnly: mode === 'incremental',
-    plan: { sizeBytes, chunkSizeBytes, wasZero: (index) => chunkIds.isZero(index) },
+    plan: { sizeBytes, chunkSizeBytes, wasZero: (index) => journal.isZeroStill(index) },
     sink,
     base: task.base,
-    // The ids of writes that got lost say that there is nothing to write.
-    resume: undefined,
-    work: ({ source, base }, counters) => {
-      const copy = new BackupCopy({ task, source, base, counters })
+    resume: { from: resumeFrom, everyBytes: checkpointEveryBytes },
+    work: ({ source, sink: written = sink, base }, counters) => {
+      const copy = new BackupCopy({ task, journal, source, sink: written, base, counters })
       return {
         data: async (run, buffer, call) => await copy.copyRun(run, buffer, call),
         zero: async (run, call) => await copy.zeroRun(run, call),
@@ -70,21 +79,27 @@ function expectSameSizes({ mode, source, sink, base, chunkIds }: BackupCopyTask)
   }
 }
 
-interface BackupParts extends Pick<CopyDisks, 'source' | 'base'> {
+interface BackupParts extends Omit<CopyDisks, 'sink'> {
   readonly task: BackupCopyTask
+  readonly journal: BackupJournal
+  readonly sink: BlockSink
   readonly counters: CopyCounters
 }
 
 class BackupCopy {
-  readonly #task: BackupCopyTask
+  readonly #chunkIds: ChunkIds
+  readonly #journal: BackupJournal
   readonly #source: BlockSource
+  readonly #sink: BlockSink
   readonly #base: BlockSource | undefined
   readonly #counters: CopyCounters
   readonly #hash: ChunkHash
 
-  constructor({ task, source, base, counters }: BackupParts) {
-    this.#task = task
+  constructor({ task, journal, source, sink, base, counters }: BackupParts) {
+    this.#chunkIds = task.chunkIds
+    this.#journal = journal
     this.#source = source
+    this.#sink = sink
     this.#base = base
     this.#counters = counters
     this.#hash = new ChunkHash(task.idKey)
@@ -93,37 +108,35 @@ class BackupCopy {
   async copyRun(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
     await this.#readBase(run, buffer, call)
     await readRanges(this.#source, run, buffer, call)
-    const { chunks } = this.#task.sink
+    const { chunks } = this.#sink
     if (chunks !== undefined) {
       await this.#putChunks(chunks, run, buffer, call)
       return
     }
     const pieces = this.#changedPieces(run, buffer)
-    await writePieces(this.#task.sink, pieces, { run, buffer, counters: this.#counters, ...call })
+    await writePieces(this.#sink, pieces, { run, buffer, counters: this.#counters, ...call })
   }
 
   /** Chunks that read as zeros now. Those that were something else are zeroed, all between the first and the last at once. */
   async zeroRun({ offsetBytes, lengthBytes }: ZeroRun, call: CallOptions): Promise<void> {
-    const { chunkIds, sink } = this.#task
-    for (const { index } of chunksOfRun({ offsetBytes, lengthBytes }, chunkIds.chunkSizeBytes)) {
-      chunkIds.set(index, ZERO_ID)
+    for (const { index } of chunksOfRun({ offsetBytes, lengthBytes }, this.#chunkIds.chunkSizeBytes)) {
+      this.#setId(index, ZERO_ID)
     }
     this.#counters.add('zeroedBytes', lengthBytes)
-    if (sink.chunks === undefined) await sink.writeZeroes(offsetBytes, lengthBytes, call)
+    if (this.#sink.chunks === undefined) await this.#sink.writeZeroes(offsetBytes, lengthBytes, call)
   }
 
   /** Completes chunks that the plan covers only in part with the parent's bytes, which must be what their ids say. */
   async #readBase(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
     const base = this.#base
-    const { chunkIds } = this.#task
     const reads: Promise<void>[] = []
-    for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
+    for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, this.#chunkIds.chunkSizeBytes)) {
       const covered = run.ranges.flatMap((range) => {
         return clampExtent(range, offsetBytes, offsetBytes + lengthBytes) ?? []
       })
       if (totalBytes(covered) === lengthBytes) continue
       const chunk = { index, offsetBytes, lengthBytes }
-      if (chunkIds.isZero(index)) {
+      if (this.#journal.wasZero(index)) {
         fillZeros(buffer, chunk, run)
         continue
       }
@@ -142,7 +155,7 @@ class BackupCopy {
     const { offsetBytes, lengthBytes, index } = chunk
     await readInto(base, chunk, into)
     const id = this.#hash.idOf(...into.buffer.parts(offsetBytes - into.run.offsetBytes, lengthBytes))
-    if (Buffer.compare(id, this.#task.chunkIds.at(index)) === 0) return
+    if (Buffer.compare(id, this.#journal.parentIdOf(index)) === 0) return
     throw chunkCorrupt('the base restore point is damaged', offsetBytes, lengthBytes)
   }
 
@@ -151,13 +164,13 @@ class BackupCopy {
    * that got lost has its ids here already, and the sink knows what it keeps.
    */
   async #putChunks(chunks: ChunkSink, run: DataRun, buffer: RunBuffer, { signal }: CallOptions): Promise<void> {
-    const { chunkIds } = this.#task
+    const chunkIds = this.#chunkIds
     const waiting: Promise<void>[] = []
     for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
       const parts = buffer.parts(offsetBytes - run.offsetBytes, lengthBytes)
       const id = this.#hash.idOf(...parts)
       const isNew = Buffer.compare(id, chunkIds.at(index)) !== 0
-      if (isNew) chunkIds.set(index, id)
+      if (isNew) this.#setId(index, id)
       const isZero = chunkIds.isZero(index)
       if (isNew) this.#counters.add(isZero ? 'zeroedBytes' : 'writtenBytes', lengthBytes)
       if (isZero) continue
@@ -169,16 +182,23 @@ class BackupCopy {
 
   /**
    * Brings the ids up to date and returns what has to be written: of chunks whose id is another now, what the plan
-   * covers; zeros only where the parent may have had something else.
+   * covers; zeros only where the parent may have had something else. Of a chunk that an earlier attempt had begun all of
+   * it, zeros too, whatever its id says.
    */
   #changedPieces(run: DataRun, buffer: RunBuffer): WritePiece[] {
-    const { chunkIds } = this.#task
+    const chunkIds = this.#chunkIds
     const pieces: WritePiece[] = []
-    for (const { index, offsetBytes, lengthBytes } of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
+    for (const chunk of chunksOfRun(run, chunkIds.chunkSizeBytes)) {
+      const { index, offsetBytes, lengthBytes } = chunk
       const id = this.#hash.idOf(...buffer.parts(offsetBytes - run.offsetBytes, lengthBytes))
+      if (this.#journal.isBegun(index)) {
+        chunkIds.set(index, id)
+        pieces.push(...splitByContent({ offsetBytes, lengthBytes, zero: false }, run, buffer))
+        continue
+      }
       if (Buffer.compare(id, chunkIds.at(index)) === 0) continue
       const wasZero = chunkIds.isZero(index)
-      chunkIds.set(index, id)
+      this.#setId(index, id)
       for (const range of run.ranges) {
         const inside = clampExtent(range, offsetBytes, offsetBytes + lengthBytes)
         if (inside === undefined) continue
@@ -188,5 +208,10 @@ class BackupCopy {
       }
     }
     return pieces
+  }
+
+  #setId(index: number, id: Uint8Array): void {
+    this.#journal.begin(index)
+    this.#chunkIds.set(index, id)
   }
 }

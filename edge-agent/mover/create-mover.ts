@@ -1,13 +1,15 @@
 import { availableParallelism } from 'node:os'
+import type { BlockEndpoint } from '../block/block-endpoint.ts'
 import type { BlockOpenerUrls } from '../block/block-opener.ts'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
+import { BackupJournal } from './backup-journal.ts'
 import { copyBackup } from './copy-backup.ts'
 import { copyDisk } from './copy-disk.ts'
 import { type CopyEnvironment, createThreadEnvironment } from './copy-environment.ts'
 import { copyRestore } from './copy-restore.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, type Mover, noCheckpoint } from './mover.ts'
-import { areWritesLost, isThreadEnded, withRewinds } from './rewind.ts'
+import { areWritesLost, isLocalConnectionLost, isThreadEnded, withRewinds } from './rewind.ts'
 import { SLAB_BYTES } from './slabs/run-buffer.ts'
 import { copyInLanes, lanesFor } from './threads/copy-in-lanes.ts'
 import { toBackupTask, toDiskTask, toRestoreTask } from './threads/endpoint-task.ts'
@@ -55,54 +57,65 @@ export function createMover(options: MoverOptions = {}): Mover {
   }
   return {
     copyBackup: async (task, call) => {
-      const inThread = toBackupTask(task, openers)
-      if (inThread !== undefined) return await copyInThread(pool, inThread, task, call)
-      return await here(async (own) => await copyBackup(task, call, own))
+      const journal = BackupJournal.of(task.chunkIds, task.mode !== 'full')
+      const inThread = toBackupTask(task, { openers, journal })
+      return await rewinding({ pool, task, inThread }, call, async (resumeFrom, again) => {
+        return await here(async (own) => await copyBackup({ ...task, journal, resumeFrom }, again, own))
+      })
     },
     copyRestore: async (task, call) => {
-      return await resumable(task, toRestoreTask(task, openers), call, async (resumeFrom, inThread, again) => {
-        if (inThread !== undefined) return await copyInThread(pool, inThread, task, again)
-        return await here(async (own) => await copyRestore({ ...task, resumeFrom }, again, own))
-      })
+      return await rewinding(
+        { pool, task, inThread: toRestoreTask(task, openers) },
+        call,
+        async (resumeFrom, again) => await here(async (own) => await copyRestore({ ...task, resumeFrom }, again, own)),
+      )
     },
     copyDisk: async (task, call) => {
-      return await resumable(task, toDiskTask(task, openers), call, async (resumeFrom, inThread, again) => {
-        if (inThread !== undefined) return await copyInThread(pool, inThread, task, again)
-        return await here(async (own) => await copyDisk({ ...task, resumeFrom }, again, own))
-      })
+      return await rewinding(
+        { pool, task, inThread: toDiskTask(task, openers) },
+        call,
+        async (resumeFrom, again) => await here(async (own) => await copyDisk({ ...task, resumeFrom }, again, own)),
+      )
     },
     [Symbol.asyncDispose]: async () => await pool[Symbol.asyncDispose](),
   }
 }
 
-/** A copy that goes on after its thread ended. Lost writes are the thread's own affair: it opens its disks again. */
-async function resumable<T extends MoverTask>(
-  { resumeFrom: from = noCheckpoint }: { readonly resumeFrom?: CopyCheckpoint },
-  inThread: T | undefined,
-  options: CopyOptions,
-  attempt: (from: CopyCheckpoint, inThread: T | undefined, options: CopyOptions) => Promise<CopyProgress>,
-): Promise<CopyProgress> {
-  const maySurvive = inThread === undefined ? areWritesLost : isThreadEnded
-  return await withRewinds({ ...options, from, maySurvive }, async (resumeFrom, again) => {
-    return await attempt(resumeFrom, inThread === undefined ? undefined : { ...inThread, resumeFrom }, again)
-  })
-}
-
 type Disks = { readonly source: BlockSource } & { readonly [Role in DiskRole]?: BlockSource | BlockSink }
 
-async function copyInThread(
-  pool: MoverPool,
-  task: MoverTask,
-  disks: Disks,
+interface RewindingCopy {
+  readonly pool: MoverPool
+  readonly task: Disks & { readonly resumeFrom?: CopyCheckpoint }
+  /** The same for a thread; undefined: it is copied here. */
+  readonly inThread: MoverTask | undefined
+}
+
+/** A copy, in a thread or here, that goes back to its last checkpoint after a loss. Threads open its disks anew. */
+async function rewinding(
+  { pool, task, inThread }: RewindingCopy,
   options: CopyOptions,
+  copyHere: (from: CopyCheckpoint, options: CopyOptions) => Promise<CopyProgress>,
 ): Promise<CopyProgress> {
+  const { resumeFrom: from = noCheckpoint } = task
+  if (inThread === undefined) return await withRewinds({ ...options, from, maySurvive: areWritesLost }, copyHere)
+  const { sizeBytes } = task.source
   try {
-    return await copyInLanes(pool, task, { count: lanesOf(pool, disks), sizeBytes: disks.source.sizeBytes }, options)
+    const maySurvive = (error: unknown): boolean => maySurviveIn(inThread, error)
+    return await withRewinds({ ...options, from, maySurvive }, async (resumeFrom, again) => {
+      return await copyInLanes(pool, { ...inThread, resumeFrom }, { count: lanesOf(pool, task), sizeBytes }, again)
+    })
   } catch (error) {
     if (!(error instanceof WorkerFailure)) throw error
-    const disk = error.role === undefined ? undefined : disks[error.role]
+    const disk = error.role === undefined ? undefined : task[error.role]
     throw disk?.translateError?.(error.failure) ?? error.failure
   }
+}
+
+function maySurviveIn(task: MoverTask, error: unknown): boolean {
+  if (!(error instanceof WorkerFailure)) return isThreadEnded(error)
+  const { failure, role } = error
+  const endpoints: { readonly [Role in DiskRole]?: BlockEndpoint | undefined } = task
+  return areWritesLost(failure) || isLocalConnectionLost(failure, role && endpoints[role])
 }
 
 function lanesOf(pool: MoverPool, { source, sink, base }: Disks): number {

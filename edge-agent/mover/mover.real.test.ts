@@ -7,9 +7,12 @@ import { lazyNbdSink, lazyNbdSource } from '../nbd/client/lazy-nbd-disk.ts'
 import { type NbdSink, openNbdSink } from '../nbd/client/nbd-sink.ts'
 import { openNbdSource } from '../nbd/client/nbd-source.ts'
 import { makeTestDir, qemuImg, type RealServer, startNbdkit, startQemuNbd } from '../nbd/client/real-nbd-server.ts'
+import { ChunkHash } from './chunk-hash.ts'
 import { ChunkIds } from './chunk-ids.ts'
 import { createMover } from './create-mover.ts'
-import type { CopyProgress, Mover } from './mover.ts'
+import type { CopyOptions, CopyProgress, Mover } from './mover.ts'
+import { PauseSwitch } from './pause-switch.ts'
+import { SharedThrottle } from './rate/shared-throttle.ts'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 32 * MIB
@@ -73,7 +76,9 @@ class Chain {
   }
 
   /** @returns what the source reads as, and what the new restore point does */
-  async backUp(): Promise<{ source: Uint8Array; point: Uint8Array; progress: CopyProgress }> {
+  async backUp(
+    options: CopyOptions & { readonly throttles?: readonly SharedThrottle[] } = call,
+  ): Promise<{ source: Uint8Array; point: Uint8Array; progress: CopyProgress }> {
     const index = this.#count
     this.#count += 1
     const [layer, parent] = [this.#layer(index), this.#layer(index - 1)]
@@ -96,8 +101,10 @@ class Chain {
         ...(baseDisk === undefined ? {} : { base: baseDisk }),
         chunkIds: this.chunkIds,
         idKey,
+        checkpointEveryBytes: 2 * MIB,
+        throttles: options.throttles ?? [],
       },
-      call,
+      options,
     )
     const bytes = { source: await readAll(frozen), point: await readAll(written), progress }
     await frozen[Symbol.asyncDispose]()
@@ -144,6 +151,44 @@ describe('mover threads over QEMU', () => {
     )
   })
 
+  test('backups whose thread is killed in the middle, full and incremental, go on to the source’s bytes and ids', async () => {
+    await using tmp = await makeTestDir()
+    const workerUrl = new URL('./testing/dying-worker.ts', import.meta.url)
+    await using mover = createMover({ threadsMax: 1, workerUrl })
+    const chain = new Chain(tmp.dir, mover)
+    await chain.create()
+    const part = { offsetBytes: 0, lengthBytes: 20 * MIB }
+    const rounds: (readonly Change[])[] = [
+      [{ kind: 'write', ...part, fill: 7 }],
+      [
+        { kind: 'write', ...part, lengthBytes: 16 * MIB - 512, fill: 9 },
+        { kind: 'zero', offsetBytes: MIB, lengthBytes: 3 * MIB, fill: 0 },
+        { kind: 'trim', offsetBytes: 5 * MIB, lengthBytes: 3 * MIB, fill: 0 },
+        { kind: 'write', offsetBytes: 25 * MIB + 4096, lengthBytes: 66 * 1024, fill: 3 },
+      ],
+      [
+        { kind: 'write', offsetBytes: 3 * MIB, lengthBytes: 17 * MIB, fill: 7 },
+        { kind: 'trim', offsetBytes: 12 * MIB + 512, lengthBytes: 2 * MIB, fill: 0 },
+      ],
+    ]
+    for (const changes of rounds) {
+      await chain.change(changes)
+      const pause = new PauseSwitch()
+      const onProgress = ({ checkpoint, rewinds }: CopyProgress): void => {
+        if (rewinds > 0) pause.resume()
+        // The worker dies of it.
+        else if (checkpoint.offsetBytes > 4 * MIB) pause.pause()
+      }
+      const throttles = [SharedThrottle.at(20 * MIB)]
+      const { source, point, progress } = await chain.backUp({ ...call, onProgress, pause, throttles })
+      expect(progress.rewinds).toBe(1)
+      expect(progress.doneBytes).toBe(progress.plannedBytes)
+      expect(Buffer.compare(point, source)).toBe(0)
+      expect(Buffer.compare(chain.chunkIds.bytes, idsOf(source).bytes)).toBe(0)
+      expect(Buffer.compare(await chain.restore(), source)).toBe(0)
+    }
+  })
+
   test('an incremental of 1 % of the disk reads 1 % of it', async () => {
     await using tmp = await makeTestDir()
     await using mover = createMover({ threadsMax: 1 })
@@ -161,6 +206,15 @@ describe('mover threads over QEMU', () => {
     expect(progress).toMatchObject({ readBytes: 5 * 65_536, writtenBytes: 5 * 65_536, baseReadBytes: 5 * CHUNK_BYTES })
   })
 })
+
+function idsOf(content: Uint8Array): ChunkIds {
+  const ids = new ChunkIds(content.length, CHUNK_BYTES)
+  const hash = new ChunkHash(idKey)
+  for (let index = 0; index < ids.count; index += 1) {
+    ids.set(index, hash.idOf(content.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES)))
+  }
+  return ids
+}
 
 async function startRandomDisk(sizeBytes: number): Promise<RealServer> {
   return await startNbdkit(['random', String(sizeBytes)])

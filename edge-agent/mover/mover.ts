@@ -81,6 +81,8 @@ export interface AnyCopyTask {
   readonly throttles?: readonly Throttle[]
   /** Buffers at most. Default 16 MiB, at least one run (1 MiB, or a chunk). */
   readonly bufferBytesMax?: number
+  /** How much may have to be copied again after a loss. Default 1 GiB. */
+  readonly checkpointEveryBytes?: number
   /** Only this part of the disks is copied, and others copy the rest. Absent: all of it. */
   readonly lane?: Lane
 }
@@ -100,8 +102,6 @@ export interface BackupCopyTask extends AnyCopyTask {
 interface ResumableCopyTask extends AnyCopyTask {
   /** Where an earlier copy of the same disks had come. Absent: begin at the start. Of a source of another size: `source.disk_size_changed`. */
   readonly resumeFrom?: CopyCheckpoint
-  /** How much may have to be copied again. Default 1 GiB. */
-  readonly checkpointEveryBytes?: number
 }
 
 export interface RestoreCopyTask extends ResumableCopyTask {
@@ -138,9 +138,12 @@ export interface CopyOptions {
  * runs in a worker thread that opens its own connections, and in several at once where others have nothing to do and the
  * disks' `openersMax` allow it; otherwise on this thread.
  *
- * A read of source or base that fails, of data or of extents, is tried again a few times. In the end every copy rejects with
- * what it failed with, naming disk and range (`source.read_failed`), with what a disk rejects with otherwise, or the signal's
- * reason; nothing of it is under way any more then, and what the sink holds is undefined but for what lies below a checkpoint.
+ * A read of source or base that fails, of data or of extents, is tried again a few times. Where writes got lost
+ * (`nbd.writes_uncertain`), its thread ended (`mover.thread_ended`) or the connection to a server on this machine broke that
+ * nobody dials again (`nbd.disconnected`, unix socket without `reconnect`), a copy opens its disks anew and goes back to its last
+ * checkpoint, a few times for each. In the end every copy rejects with what it failed with, naming disk and range
+ * (`source.read_failed`), with what a disk rejects with otherwise, or the signal's reason; nothing of it is under way any more
+ * then, and what the sink holds is undefined but for what lies below a checkpoint.
  */
 export interface Mover extends AsyncDisposable {
   /**
@@ -148,21 +151,20 @@ export interface Mover extends AsyncDisposable {
    * `chunkIds` with it. What reads as zeros now and was not zeros in the parent is written as explicit
    * zeros. Resolves when the sink is flushed.
    *
-   * Rejects with `repository.chunk_corrupt` when a base chunk does not match its id. When writes got lost
-   * (`nbd.writes_uncertain`) or its thread ended (`mover.thread_ended`) it rejects too and does not go back to a checkpoint:
-   * the ids tell what need not be written, and those of lost writes are not the parent's any more. After a
-   * rejection `chunkIds` are of no use.
+   * What was begun beyond a checkpoint it goes back to is written again, all of each chunk, zeros too, whatever the ids say.
+   * Rejects with `repository.chunk_corrupt` when a base chunk does not match its id. After a rejection `chunkIds` are of no
+   * use.
    */
   copyBackup(task: BackupCopyTask, options: CopyOptions): Promise<CopyProgress>
   /**
    * Reads all of `source`, checks every chunk against its id, and writes it to `sink` if there is one; flushed.
    * Rejects with `repository.chunk_corrupt` naming the first offset that does not match; that chunk is
-   * never written. Lost writes and ended threads take it back to its last checkpoint, a few times.
+   * never written.
    */
   copyRestore(task: RestoreCopyTask, options: CopyOptions): Promise<CopyProgress>
   /**
-   * Makes `sink` read as `source`; flushed. Nothing is hashed. Lost writes and ended threads take it back to its last
-   * checkpoint, a few times. Rejects with `target.disk_size_mismatch` when the sink is too small.
+   * Makes `sink` read as `source`; flushed. Nothing is hashed. Rejects with `target.disk_size_mismatch` when the sink is too
+   * small.
    */
   copyDisk(task: DiskCopyTask, options: CopyOptions): Promise<CopyProgress>
 }

@@ -1,4 +1,5 @@
-import { isPlatformError, type PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
+import type { BlockEndpoint } from '../block/block-endpoint.ts'
 import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noProgress } from './mover.ts'
 
 /** Times a copy goes back to the same checkpoint. */
@@ -7,17 +8,26 @@ const REWINDS_MAX = 5
 export interface RewindOptions extends CopyOptions {
   readonly from: CopyCheckpoint
   /** Whether all that lies below the last checkpoint is still good after this error, so that the copy may go on there. */
-  readonly maySurvive: (error: PlatformError) => boolean
+  readonly maySurvive: (error: unknown) => boolean
 }
 
 /** Writes that were not flushed may be lost; the disk itself can still be reached. */
-export function areWritesLost(error: PlatformError): boolean {
-  return error.code === 'nbd.writes_uncertain'
+export function areWritesLost(error: unknown): boolean {
+  return isPlatformError(error, 'nbd.writes_uncertain')
 }
 
 /** The thread died, and what it had written is where it was. */
-export function isThreadEnded(error: PlatformError): boolean {
-  return error.code === 'mover.thread_ended'
+export function isThreadEnded(error: unknown): boolean {
+  return isPlatformError(error, 'mover.thread_ended')
+}
+
+/**
+ * The connection to a server on this machine broke, and whoever opened it did not dial again: the server may live. Where the
+ * endpoint says how long to dial that was done already.
+ */
+export function isLocalConnectionLost(error: unknown, endpoint: BlockEndpoint | undefined): boolean {
+  if (!isPlatformError(error, 'nbd.disconnected') || endpoint?.kind !== 'nbd') return false
+  return endpoint.address.transport === 'unix' && endpoint.reconnect === undefined
 }
 
 /**
@@ -43,7 +53,7 @@ export async function withRewinds(
       return addProgress(base, await attempt(start, { ...rest, onProgress: note }))
     } catch (error) {
       options.signal.throwIfAborted()
-      if (!isPlatformError(error) || !maySurvive(error)) throw error
+      if (!maySurvive(error)) throw error
       atCheckpoint = last.checkpoint.offsetBytes > start.offsetBytes ? 1 : atCheckpoint + 1
       if (atCheckpoint > REWINDS_MAX) throw error
       before = { ...last, rewinds: last.rewinds + 1 }

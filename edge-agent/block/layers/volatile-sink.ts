@@ -3,7 +3,8 @@ import { expectOnDisk } from '../block-range.ts'
 import type { BlockSink } from '../block-sink.ts'
 import type { CallOptions } from '../block-source.ts'
 
-type Write = (bytes: Uint8Array) => void
+/** @param share of the write, from its beginning, that has an effect: 0 to 1 */
+type Write = (bytes: Uint8Array, share: number) => void
 
 /** A disk with a volatile cache, as servers and drives have it. */
 export interface VolatileSink extends BlockSink {
@@ -12,7 +13,7 @@ export interface VolatileSink extends BlockSink {
   /** Writes that are not flushed. */
   readonly unflushedCount: number
   /**
-   * Power fails: each write since the last flush is kept or lost by itself. What is under way rejects with
+   * Power fails: each write since the last flush is kept, lost, or cut off in its middle, by itself. What is under way rejects with
    * `nbd.writes_uncertain`, whether it had an effect or not. If writes may be lost so does what is called before anybody was
    * told, unless a stranger calls who knows nothing of those writes.
    */
@@ -46,7 +47,7 @@ export function createVolatileSink(sizeBytes: number, random: () => number): Vol
     signal.throwIfAborted()
   }
   const write = (change: Write): void => {
-    change(present)
+    change(present, 1)
     unflushed.push(change)
   }
   return {
@@ -58,20 +59,26 @@ export function createVolatileSink(sizeBytes: number, random: () => number): Vol
     write: async (offsetBytes, bytes, options) => {
       expectOnDisk(sizeBytes, offsetBytes, bytes.length)
       const kept = Uint8Array.from(bytes)
-      await answer(() => write((disk) => disk.set(kept, offsetBytes)), options)
+      await answer(
+        () => write((disk, share) => disk.set(kept.subarray(0, partOf(kept.length, share)), offsetBytes)),
+        options,
+      )
     },
     writeZeroes: async (offsetBytes, lengthBytes, options) => {
       expectOnDisk(sizeBytes, offsetBytes, lengthBytes)
-      await answer(() => write((disk) => disk.fill(0, offsetBytes, offsetBytes + lengthBytes)), options)
+      await answer(
+        () => write((disk, share) => disk.fill(0, offsetBytes, offsetBytes + partOf(lengthBytes, share))),
+        options,
+      )
     },
     flush: async (options) => {
       await answer(() => {
-        for (const change of unflushed) change(durable)
+        for (const change of unflushed) change(durable, 1)
         unflushed = []
       }, options)
     },
     lose(next = 'same') {
-      for (const change of unflushed) if (random() < 0.5) change(durable)
+      for (const change of unflushed) change(durable, shareKept(random()))
       isLossUntold = next === 'same' && (isLossUntold || unflushed.length > 0)
       unflushed = []
       present.set(durable)
@@ -80,6 +87,15 @@ export function createVolatileSink(sizeBytes: number, random: () => number): Vol
     },
     [Symbol.asyncDispose]: async () => undefined,
   }
+}
+
+/** Lost and kept as often as not, cut off now and then. */
+function shareKept(chance: number): number {
+  return chance < 0.4 ? 1 : chance < 0.6 ? (chance - 0.4) / 0.2 : 0
+}
+
+function partOf(lengthBytes: number, share: number): number {
+  return Math.floor(lengthBytes * share)
 }
 
 function lost(): PlatformError {

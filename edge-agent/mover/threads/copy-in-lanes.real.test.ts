@@ -9,6 +9,8 @@ import { ChunkHash } from '../chunk-hash.ts'
 import { ChunkIds } from '../chunk-ids.ts'
 import { createMover } from '../create-mover.ts'
 import type { CopyProgress } from '../mover.ts'
+import { SharedThrottle } from '../rate/shared-throttle.ts'
+import { startBreakingRelay } from '../testing/breaking-relay.ts'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 640 * MIB
@@ -139,6 +141,29 @@ describe('a copy in lanes', () => {
     }
     const end = await mover.copyDisk({ source, sink, resumeFrom: middle }, call)
     expect(end.doneBytes).toBe(end.plannedBytes)
+    await expectSame(target, disk)
+  })
+
+  test('lanes whose connections break in the middle go back together, with what they had taken from each other', async () => {
+    await using mover = createMover({ threadsMax: 2 })
+    await using disk = await makeDisk()
+    await using source = await openNbdSource(disk.server.endpoint, call)
+    await using target = await startNbdkit(['memory', String(DISK_BYTES)])
+    await using relay = await startBreakingRelay(target.endpoint)
+    await using sink = await openNbdSink(relay.endpoint, call)
+    const chunkIds = new ChunkIds(DISK_BYTES, CHUNK_BYTES)
+    let isBroken = false
+    const onProgress = ({ doneBytes, plannedBytes, isPlanComplete }: CopyProgress): void => {
+      if (isBroken || !isPlanComplete || doneBytes < plannedBytes / 2) return
+      isBroken = true
+      relay.breakAll()
+    }
+    const throttles = [SharedThrottle.at(8 * MIB)]
+    const task = { mode: 'full', source, sink, chunkIds, idKey, throttles } as const
+    const progress = await mover.copyBackup({ ...task, checkpointEveryBytes: MIB }, { ...call, onProgress })
+    expect(progress.rewinds).toBe(1)
+    expect(progress.doneBytes).toBe(progress.plannedBytes)
+    expect(Buffer.compare(chunkIds.bytes, idsOf(disk).bytes)).toBe(0)
     await expectSame(target, disk)
   })
 

@@ -63,14 +63,13 @@ export async function copyInLanes(
 /** What is said of one copy holds for its lanes together. */
 function shareOf(task: MoverTask, count: number, resumeFrom: CopyCheckpoint): MoverTask {
   const bufferBytesMax = Math.ceil((task.bufferBytesMax ?? BUFFER_BYTES_MAX) / count)
-  if (task.kind === 'backup') return { ...task, bufferBytesMax }
   const checkpointEveryBytes = Math.ceil((task.checkpointEveryBytes ?? CHECKPOINT_EVERY_BYTES) / count)
   return { ...task, bufferBytesMax, checkpointEveryBytes, resumeFrom }
 }
 
 /** Only the first lane brings along what was done before, so that it is counted once. */
 function startOf(task: MoverTask, index: number): CopyCheckpoint {
-  const from = task.kind === 'backup' ? noCheckpoint : (task.resumeFrom ?? noCheckpoint)
+  const from = task.resumeFrom ?? noCheckpoint
   return index === 0 ? from : { ...from, doneBytes: 0, doneExtents: 0 }
 }
 

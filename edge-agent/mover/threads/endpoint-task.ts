@@ -2,6 +2,7 @@ import type { BlockEndpoint } from '../../block/block-endpoint.ts'
 import type { BlockOpenerUrls } from '../../block/block-opener.ts'
 import type { BlockSink } from '../../block/block-sink.ts'
 import type { BlockSource } from '../../block/block-source.ts'
+import type { BackupJournal } from '../backup-journal.ts'
 import { type AnyCopyTask, type BackupCopyTask, type DiskCopyTask, type RestoreCopyTask } from '../mover.ts'
 import { SharedThrottle } from '../rate/shared-throttle.ts'
 import type { MoverTask } from './mover-task.ts'
@@ -9,7 +10,10 @@ import type { MoverTask } from './mover-task.ts'
 type TaskOf<K extends MoverTask['kind']> = Extract<MoverTask, { kind: K }>
 
 /** The task as a thread can do it; undefined where a disk has no address, or a throttle is not shared memory. */
-export function toBackupTask(task: BackupCopyTask, openers: BlockOpenerUrls): TaskOf<'backup'> | undefined {
+export function toBackupTask(
+  task: BackupCopyTask,
+  { openers, journal }: { readonly openers: BlockOpenerUrls; readonly journal: BackupJournal },
+): TaskOf<'backup'> | undefined {
   const { mode, source, sink, base } = task
   const shared = sharedFields(task)
   const endpoints = { source: endpointOf(source, openers), sink: endpointOf(sink, openers) }
@@ -18,7 +22,7 @@ export function toBackupTask(task: BackupCopyTask, openers: BlockOpenerUrls): Ta
   if (base !== undefined && baseEndpoint === undefined) return undefined
   const below = baseEndpoint === undefined ? {} : { base: baseEndpoint }
   const disks = { source: endpoints.source, sink: endpoints.sink, ...below }
-  return { kind: 'backup', mode, ...disks, ...shared, ...idFields(task) }
+  return { kind: 'backup', mode, ...disks, journal: journal.memory, ...shared, ...idFields(task) }
 }
 
 /** As toBackupTask. */
@@ -26,7 +30,7 @@ export function toRestoreTask(task: RestoreCopyTask, openers: BlockOpenerUrls): 
   const disks = endpointsOf(task, openers)
   const shared = sharedFields(task)
   if (disks === undefined || shared === undefined) return undefined
-  return { kind: 'restore', ...disks, ...shared, ...resumeFields(task), ...idFields(task) }
+  return { kind: 'restore', ...disks, ...shared, ...idFields(task) }
 }
 
 /** As toBackupTask. */
@@ -42,7 +46,6 @@ export function toDiskTask(task: DiskCopyTask, openers: BlockOpenerUrls): TaskOf
     ...(detectZeroes === undefined ? {} : { detectZeroes }),
     ...(dirtyOnly === undefined ? {} : { dirtyOnly }),
     ...shared,
-    ...resumeFields(task),
   }
 }
 
@@ -60,7 +63,7 @@ function endpointOf({ endpoint }: BlockSource | BlockSink, openers: BlockOpenerU
   return endpoint
 }
 
-function sharedFields({ diskId, owner, throttles = [], bufferBytesMax }: AnyCopyTask) {
+function sharedFields({ diskId, owner, throttles = [], bufferBytesMax, checkpointEveryBytes }: AnyCopyTask) {
   const memories: SharedArrayBuffer[] = []
   for (const throttle of throttles) {
     if (!(throttle instanceof SharedThrottle)) return undefined
@@ -70,14 +73,8 @@ function sharedFields({ diskId, owner, throttles = [], bufferBytesMax }: AnyCopy
     ...(diskId === undefined ? {} : { diskId }),
     ...(owner === undefined ? {} : { owner }),
     ...(bufferBytesMax === undefined ? {} : { bufferBytesMax }),
-    throttles: memories,
-  }
-}
-
-function resumeFields({ resumeFrom, checkpointEveryBytes }: RestoreCopyTask | DiskCopyTask) {
-  return {
-    ...(resumeFrom === undefined ? {} : { resumeFrom }),
     ...(checkpointEveryBytes === undefined ? {} : { checkpointEveryBytes }),
+    throttles: memories,
   }
 }
 

@@ -15,13 +15,11 @@ const Any = {
   /** Of SharedThrottle. */
   throttles: z.array(z.instanceof(SharedArrayBuffer)),
   bufferBytesMax: z.int().positive().optional(),
+  resumeFrom: Checkpoint.optional(),
+  checkpointEveryBytes: z.int().positive().optional(),
   lane: z
     .strictObject({ index: Count, count: z.int().positive(), claims: z.instanceof(SharedArrayBuffer).optional() })
     .optional(),
-}
-const Resumable = {
-  resumeFrom: Checkpoint.optional(),
-  checkpointEveryBytes: z.int().positive().optional(),
 }
 const Ids = {
   sizeBytes: Count,
@@ -39,6 +37,11 @@ export const MoverTask = z.discriminatedUnion('kind', [
     source: BlockEndpoint,
     sink: BlockEndpoint,
     base: BlockEndpoint.optional(),
+    /** Of a BackupJournal: shared with all attempts. */
+    journal: z.strictObject({
+      marks: z.instanceof(SharedArrayBuffer),
+      parentIds: z.instanceof(SharedArrayBuffer).optional(),
+    }),
     ...Any,
     ...Ids,
   }),
@@ -47,7 +50,6 @@ export const MoverTask = z.discriminatedUnion('kind', [
     source: BlockEndpoint,
     sink: BlockEndpoint.optional(),
     ...Any,
-    ...Resumable,
     ...Ids,
   }),
   z.strictObject({
@@ -58,7 +60,6 @@ export const MoverTask = z.discriminatedUnion('kind', [
     detectZeroes: z.boolean().optional(),
     dirtyOnly: z.boolean().optional(),
     ...Any,
-    ...Resumable,
   }),
 ])
 export type MoverTask = z.infer<typeof MoverTask>

@@ -1,11 +1,11 @@
+import { BackupJournal, type JournalMemory } from '../backup-journal.ts'
 import { ChunkIds } from '../chunk-ids.ts'
 import { copyBackup } from '../copy-backup.ts'
 import { copyDisk } from '../copy-disk.ts'
 import type { CopyEnvironment, ThreadEnvironment } from '../copy-environment.ts'
 import { copyRestore } from '../copy-restore.ts'
-import { type CopyCheckpoint, type CopyOptions, type CopyProgress, noCheckpoint } from '../mover.ts'
+import type { CopyOptions, CopyProgress } from '../mover.ts'
 import { SharedThrottle } from '../rate/shared-throttle.ts'
-import { areWritesLost, withRewinds } from '../rewind.ts'
 import { BlockOpeners } from './block-openers.ts'
 import type { ErrorRoles } from './error-roles.ts'
 import type { MoverTask } from './mover-task.ts'
@@ -26,23 +26,12 @@ export async function runMoverTask(task: MoverTask, options: TaskOptions): Promi
     case 'backup':
       return await runBackup(task, options)
     case 'restore':
-      return await rewinding(task, options, async (resumeFrom, call) => await runRestore(task, resumeFrom, call))
+      return await runRestore(task, options)
     case 'disk':
-      return await rewinding(task, options, async (resumeFrom, call) => await runDisk(task, resumeFrom, call))
+      return await runDisk(task, options)
     default:
       return task satisfies never
   }
-}
-
-/** Opens the disks anew for each attempt: after writes got lost the connections are of no more use. */
-async function rewinding(
-  { resumeFrom = noCheckpoint }: TaskOf<'restore' | 'disk'>,
-  { roles, environment, openers = new BlockOpeners(), ...options }: TaskOptions,
-  attempt: (resumeFrom: CopyCheckpoint, options: TaskOptions) => Promise<CopyProgress>,
-): Promise<CopyProgress> {
-  return await withRewinds({ ...options, from: resumeFrom, maySurvive: areWritesLost }, async (from, call) => {
-    return await attempt(from, { ...call, roles, environment, openers })
-  })
 }
 
 async function runBackup(task: TaskOf<'backup'>, options: TaskOptions): Promise<CopyProgress> {
@@ -52,24 +41,22 @@ async function runBackup(task: TaskOf<'backup'>, options: TaskOptions): Promise<
   const source = await disks.openSource('source', task.source)
   const sink = await disks.openSink(task.sink)
   const base = task.base === undefined ? {} : { base: await disks.openSource('base', task.base) }
-  const own = { mode, source, sink, ...base, chunkIds: idsOf(task), idKey }
+  const chunkIds = idsOf(task)
+  const journal = new BackupJournal(chunkIds, journalOf(task))
+  const own = { mode, source, sink, ...base, chunkIds, idKey, journal }
   return await copyBackup({ ...ownedOf(task), ...own }, options, environmentOf(options, held))
 }
 
-async function runRestore(
-  task: TaskOf<'restore'>,
-  resumeFrom: CopyCheckpoint,
-  options: TaskOptions,
-): Promise<CopyProgress> {
+async function runRestore(task: TaskOf<'restore'>, options: TaskOptions): Promise<CopyProgress> {
   using held = new DisposableStack()
   await using disks = disksOf(options)
   const source = await disks.openSource('source', task.source)
   const sink = task.sink === undefined ? {} : { sink: await disks.openSink(task.sink) }
   const own = { source, ...sink, chunkIds: idsOf(task), idKey: task.idKey }
-  return await copyRestore({ ...resumableOf(task, resumeFrom), ...own }, options, environmentOf(options, held))
+  return await copyRestore({ ...ownedOf(task), ...own }, options, environmentOf(options, held))
 }
 
-async function runDisk(task: TaskOf<'disk'>, resumeFrom: CopyCheckpoint, options: TaskOptions): Promise<CopyProgress> {
+async function runDisk(task: TaskOf<'disk'>, options: TaskOptions): Promise<CopyProgress> {
   using held = new DisposableStack()
   await using disks = disksOf(options)
   const { sinkIsZero, detectZeroes, dirtyOnly } = task
@@ -80,11 +67,7 @@ async function runDisk(task: TaskOf<'disk'>, resumeFrom: CopyCheckpoint, options
     ...(detectZeroes === undefined ? {} : { detectZeroes }),
     ...(dirtyOnly === undefined ? {} : { dirtyOnly }),
   }
-  return await copyDisk(
-    { ...resumableOf(task, resumeFrom), ...how, source, ...sink },
-    options,
-    environmentOf(options, held),
-  )
+  return await copyDisk({ ...ownedOf(task), ...how, source, ...sink }, options, environmentOf(options, held))
 }
 
 function disksOf({ roles, openers = new BlockOpeners(), signal }: TaskOptions): TaskDisks {
@@ -100,17 +83,19 @@ function idsOf({ sizeBytes, chunkSizeBytes, chunkIds }: TaskOf<'backup' | 'resto
   return new ChunkIds(sizeBytes, chunkSizeBytes, chunkIds)
 }
 
-function ownedOf({ diskId, owner, throttles, bufferBytesMax, lane }: MoverTask) {
+function journalOf({ journal: { marks, parentIds } }: TaskOf<'backup'>): JournalMemory {
+  return parentIds === undefined ? { marks } : { marks, parentIds }
+}
+
+function ownedOf(task: MoverTask) {
+  const { diskId, owner, throttles, bufferBytesMax, lane, resumeFrom, checkpointEveryBytes } = task
   return {
     ...(diskId === undefined ? {} : { diskId }),
     ...(owner === undefined ? {} : { owner }),
     ...(bufferBytesMax === undefined ? {} : { bufferBytesMax }),
     ...(lane === undefined ? {} : { lane }),
+    ...(resumeFrom === undefined ? {} : { resumeFrom }),
+    ...(checkpointEveryBytes === undefined ? {} : { checkpointEveryBytes }),
     throttles: throttles.map((memory) => new SharedThrottle(memory)),
   }
-}
-
-function resumableOf(task: TaskOf<'restore' | 'disk'>, resumeFrom: CopyCheckpoint) {
-  const { checkpointEveryBytes } = task
-  return { ...ownedOf(task), resumeFrom, ...(checkpointEveryBytes === undefined ? {} : { checkpointEveryBytes }) }
 }
