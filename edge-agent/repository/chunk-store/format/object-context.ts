@@ -41,6 +41,7 @@ export function openAndParse<T>(
   }
 }
 
-export function parseJson(content: Buffer): unknown {
+/** JSON in whole, valid UTF-8. Throws what the parsers throw. */
+export function parseUtf8Json(content: Uint8Array): unknown {
   return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(content))
 }
