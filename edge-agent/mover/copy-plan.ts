@@ -7,7 +7,7 @@ const RUN_BYTES_MAX = 1024 * 1024
 /** One request of zeros at most: what an NBD request of a range is cut into too. */
 const ZERO_RUN_BYTES_MAX = 128 * 1024 * 1024
 /** Chunks of one extent that are looked at before others get the thread again. */
-const CHUNKS_A_TURN = 16_384
+const CHUNKS_A_TURN = 4096
 
 /** Part of a run that has to be looked at. */
 export interface PlannedRange extends Extent {
@@ -52,28 +52,25 @@ export function runBytesMax(chunkSizeBytes: number): number {
 }
 
 /**
- * The runs of a copy in the order of `extents`. Chunks that nothing has to be done for are left out: without a byte to look at, or
+ * The runs of a copy in the order of `extents`, several at once where they are known. Chunks that nothing has to be done for are left out: without a byte to look at, or
  * with nothing but known zeros in what was zeros before.
  */
 export async function* planRuns(
   extents: AsyncIterable<PlanExtent>,
   options: PlanOptions,
-): AsyncGenerator<CopyRun, void, undefined> {
+): AsyncGenerator<readonly CopyRun[], void, undefined> {
   const planner = new RunPlanner(options)
   const stepBytes = CHUNKS_A_TURN * options.chunkSizeBytes
   for await (const extent of extents) {
     for (let at = extent.offsetBytes; at < endOf(extent); at += stepBytes) {
       if (at > extent.offsetBytes) await nextTurn()
       const lengthBytes = Math.min(stepBytes, endOf(extent) - at)
-      yield* planner.add({
-        ...extent,
-        offsetBytes: at,
-        lengthBytes,
-        begins: extent.begins && at === extent.offsetBytes,
-      })
+      const begins = extent.begins && at === extent.offsetBytes
+      const runs = [...planner.add({ offsetBytes: at, lengthBytes, zero: extent.zero, begins })]
+      if (runs.length > 0) yield runs
     }
   }
-  yield* planner.end()
+  yield [...planner.end()]
 }
 
 interface OpenChunk extends Extent {

@@ -14,16 +14,27 @@ const PIECE_BYTES = 64 * 1024
 /** Reads a range into the run's buffer, where it belongs there. */
 export async function readInto(
   source: BlockSource,
-  { offsetBytes, lengthBytes }: Extent,
+  range: Extent,
   { run, buffer, signal }: CallOptions & { readonly run: Extent; readonly buffer: RunBuffer },
 ): Promise<void> {
   const reads: Promise<void>[] = []
+  beginReads(source, range, run, buffer, { signal }, reads)
+  await settleAll(reads)
+}
+
+function beginReads(
+  source: BlockSource,
+  { offsetBytes, lengthBytes }: Extent,
+  run: Extent,
+  buffer: RunBuffer,
+  call: CallOptions,
+  into: Promise<void>[],
+): void {
   let at = offsetBytes
   for (const part of buffer.parts(offsetBytes - run.offsetBytes, lengthBytes)) {
-    reads.push(source.read(at, part, { signal }))
+    into.push(source.read(at, part, call))
     at += part.length
   }
-  await settleAll(reads)
 }
 
 /** Brings the planned ranges of a run into its buffer: from the source, or as zeros where they are known. */
@@ -31,12 +42,12 @@ export async function readRanges(
   source: BlockSource,
   run: DataRun,
   buffer: RunBuffer,
-  { signal }: CallOptions,
+  call: CallOptions,
 ): Promise<void> {
   const reads: Promise<void>[] = []
   for (const range of run.ranges) {
     if (range.zero) fillZeros(buffer, range, run)
-    else reads.push(readInto(source, range, { run, buffer, signal }))
+    else beginReads(source, range, run, buffer, call, reads)
   }
   await settleAll(reads)
 }

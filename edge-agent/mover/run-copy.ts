@@ -63,7 +63,7 @@ export async function runCopy(
   const fromBytes = shape.resume?.from.offsetBytes ?? 0
   const { dirtyOnly } = shape
   const extents = new CopyExtents({ source, lane: task.lane, fromBytes, dirtyOnly, counters, pause })
-  const plan = (call: CallOptions): AsyncGenerator<CopyRun, void, undefined> => {
+  const plan = (call: CallOptions): AsyncGenerator<readonly CopyRun[], void, undefined> => {
     return planRuns(extents.all(call), { ...shape.plan, zeroRuns: work.zero !== undefined })
   }
   const read = countingSource(source, (bytes) => counters.add('readBytes', bytes))
@@ -78,7 +78,7 @@ export async function runCopy(
       pause,
       nowMs,
       onState: (state) => counters.set({ state }),
-      untilPlanQuiet: async () => await extents.untilQuiet(),
+      untilPlanQuiet: () => extents.untilQuiet(),
       ...(checkpoints === undefined ? {} : { checkpoints }),
     },
     work,

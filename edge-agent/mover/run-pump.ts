@@ -46,7 +46,7 @@ export class RunPump {
   readonly #parts: PumpParts
   readonly #work: RunWork
   readonly #failures: unknown[] = []
-  readonly #underWay = new Set<Promise<void>>()
+  #underWay = 0
   /** Ends what is under way. */
   readonly #abandon = new AbortController()
   /** Ends the waiting for the next run. */
@@ -67,28 +67,24 @@ export class RunPump {
    * failed stay the share's until it is disposed: by then the connections that may still hold them are closed.
    * @param plan is given the signal that ends it
    */
-  async run(plan: (options: CallOptions) => AsyncGenerator<CopyRun, void, undefined>, { signal }: CallOptions) {
+  async run(plan: (call: CallOptions) => AsyncGenerator<readonly CopyRun[], void>, { signal }: CallOptions) {
     const work = AbortSignal.any([signal, this.#abandon.signal])
     const dispatch = AbortSignal.any([work, this.#stop.signal])
-    const runs = plan({ signal: dispatch })
+    const [wait, call] = [{ signal: dispatch }, { signal: work }]
+    const runs = plan(wait)
     try {
       for (;;) {
-        const next = await this.#next(runs, { signal: dispatch })
+        const next = await this.#unlessPaused(runs.next(), wait)
         if (next.done === true) break
-        await this.#dispatch(next.value, { signal: dispatch }, { signal: work })
+        for (const run of next.value) await this.#dispatch(run, wait, call)
       }
     } catch (error) {
       this.#fail(error)
     }
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    await this.#untilIdle()
     await runs.return()
     signal.throwIfAborted()
     if (this.#failures.length > 0) throw worstFailure(this.#failures)
-  }
-
-  /** The next run, when the copy is not paused: the plan may rest as long. */
-  async #next(runs: AsyncGenerator<CopyRun, void, undefined>, wait: CallOptions) {
-    return await this.#unlessPaused(runs.next(), wait)
   }
 
   /** What is coming, when the copy is not paused. It may come meanwhile: the pause does not wait for it, nor it for the pause. */
@@ -109,19 +105,14 @@ export class RunPump {
   }
 
   async #dispatch(run: CopyRun, wait: CallOptions, work: CallOptions): Promise<void> {
-    const { share, throttles, window, checkpoints } = this.#parts
+    const { share, pause, throttles, checkpoints } = this.#parts
+    wait.signal.throwIfAborted()
     if (run.kind === 'zero') {
+      if (pause.isPaused) await this.#untilRunning(wait)
       while (this.#zeroRuns >= ZERO_RUNS_MAX) await this.#untilSettled(wait)
       checkpoints?.begin(run)
       this.#zeroRuns += 1
-      this.#start(
-        run,
-        async () => {
-          await this.#work.zero?.(run, work)
-          this.#zeroRuns -= 1
-        },
-        work,
-      )
+      this.#begin(this.#zeroRun(run, work))
       return
     }
     for (const throttle of throttles) {
@@ -133,17 +124,22 @@ export class RunPump {
     checkpoints?.begin(run)
     this.#dataRuns += 1
     this.#dataBytes += run.lengthBytes
-    this.#start(
-      run,
-      async () => {
-        await this.#work.data(run, buffer, work)
-        this.#dataRuns -= 1
-        this.#dataBytes -= run.lengthBytes
-        share.giveBack(buffer)
-        window.note(run.lengthBytes, this.#parts.nowMs())
-      },
-      work,
-    )
+    this.#begin(this.#dataRun(run, buffer, work))
+  }
+
+  async #zeroRun(run: ZeroRun, call: CallOptions): Promise<void> {
+    await this.#work.zero?.(run, call)
+    this.#zeroRuns -= 1
+    this.#settle(run, call)
+  }
+
+  async #dataRun(run: DataRun, buffer: RunBuffer, call: CallOptions): Promise<void> {
+    await this.#work.data(run, buffer, call)
+    this.#dataRuns -= 1
+    this.#dataBytes -= run.lengthBytes
+    this.#parts.share.giveBack(buffer)
+    this.#parts.window.note(run.lengthBytes, this.#parts.nowMs())
+    this.#settle(run, call)
   }
 
   /** The window is of full runs: of scattered small ones, which wait rather than work, more are under way. */
@@ -156,7 +152,7 @@ export class RunPump {
   async #takeBuffer(wait: CallOptions): Promise<RunBuffer> {
     const { share, pause } = this.#parts
     for (;;) {
-      await this.#untilRunning(wait)
+      if (pause.isPaused) await this.#untilRunning(wait)
       while (this.#isWindowFull) await this.#untilSettled(wait)
       const buffer = await share.acquire(wait)
       if (!pause.isPaused && !wait.signal.aborted) return buffer
@@ -164,30 +160,27 @@ export class RunPump {
     }
   }
 
-  #start(run: CopyRun, work: () => Promise<void>, options: CallOptions): void {
+  #settle(run: CopyRun, call: CallOptions): void {
     const { checkpoints } = this.#parts
-    this.#track(async () => {
-      await work()
-      checkpoints?.settle(run)
-      if (checkpoints?.isDue === true) this.#track(async () => await checkpoints.take(options))
-    })
+    checkpoints?.settle(run)
+    if (checkpoints?.isDue === true) this.#begin(checkpoints.take(call))
   }
 
-  #track(work: () => Promise<void>): void {
-    const tracked = this.#guard(work).finally(() => {
-      this.#underWay.delete(tracked)
-      this.#settled?.resolve()
-      this.#settled = undefined
-    })
-    this.#underWay.add(tracked)
+  /** Something is under way from now on until it settles. */
+  #begin(work: Promise<void>): void {
+    this.#underWay += 1
+    void this.#end(work)
   }
 
-  async #guard(work: () => Promise<void>): Promise<void> {
+  async #end(work: Promise<void>): Promise<void> {
     try {
-      await work()
+      await work
     } catch (error) {
       this.#fail(error)
     }
+    this.#underWay -= 1
+    this.#settled?.resolve()
+    this.#settled = undefined
   }
 
   #fail(error: unknown): void {
@@ -202,12 +195,19 @@ export class RunPump {
     signal.throwIfAborted()
   }
 
+  async #untilIdle(): Promise<void> {
+    while (this.#underWay > 0) {
+      this.#settled ??= Promise.withResolvers<void>()
+      await this.#settled.promise
+    }
+  }
+
   /** While the copy is paused nothing is begun; what had begun is finished and made durable, and no buffer is kept for it. */
   async #untilRunning(wait: CallOptions): Promise<void> {
     const { pause, share, checkpoints, onState, untilPlanQuiet } = this.#parts
     if (!pause.isPaused) return
     onState('pausing')
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    await this.#untilIdle()
     await untilPlanQuiet()
     wait.signal.throwIfAborted()
     await checkpoints?.take(wait)

@@ -5,9 +5,9 @@ export function countingSource(source: BlockSource, onRead: (lengthBytes: number
   return {
     sizeBytes: source.sizeBytes,
     extents: (range, options) => source.extents(range, options),
-    read: async (offsetBytes, into, options) => {
+    read: (offsetBytes, into, options) => {
       onRead(into.length)
-      await source.read(offsetBytes, into, options)
+      return source.read(offsetBytes, into, options)
     },
     [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
   }

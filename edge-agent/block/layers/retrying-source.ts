@@ -30,7 +30,7 @@ export function retryingSource(source: BlockSource, options: RetryOptions): Bloc
   return {
     sizeBytes: source.sizeBytes,
     extents: (range, call) => extentsAgain(source, range, { ...options, ...call }),
-    read: async (offsetBytes, into, call) => await readAgain(source, offsetBytes, into, { ...options, ...call }),
+    read: (offsetBytes, into, call) => readAgain(source, offsetBytes, into, options, call),
     [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
   }
 }
@@ -39,14 +39,16 @@ async function readAgain(
   source: BlockSource,
   offsetBytes: number,
   into: Uint8Array,
-  options: RetryOptions & CallOptions,
+  options: RetryOptions,
+  call: CallOptions,
 ): Promise<void> {
   for (let attempts = 1; ; attempts += 1) {
     try {
-      await source.read(offsetBytes, into, options)
+      await source.read(offsetBytes, into, call)
       return
     } catch (error) {
-      await untilNextAttempt(error, { verb: 'read', offsetBytes, lengthBytes: into.length, attempts }, options)
+      const failed = { verb: 'read', offsetBytes, lengthBytes: into.length, attempts }
+      await untilNextAttempt(error, failed, { ...options, ...call })
     }
   }
 }

@@ -97,7 +97,7 @@ export class SlabPool {
       get isContended() {
         return activeTenants() > 1
       },
-      acquire: async (options) => await this.#acquire(share, options),
+      acquire: (options) => this.#acquire(share, options),
       giveBack: (buffer) => this.#giveBack(share, [buffer]),
       setResting: (isResting) => this.#setResting(share, isResting),
       [Symbol.dispose]: () => this.#leave(share),

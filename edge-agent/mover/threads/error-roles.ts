@@ -17,10 +17,14 @@ export class ErrorRoles {
     try {
       return await work()
     } catch (error) {
-      const isNew = typeof error === 'object' && error !== null && !this.#roles.has(error)
-      if (isNew) this.#roles.set(error, role)
+      this.#remember(role, error)
       throw error
     }
+  }
+
+  #remember(role: DiskRole, error: unknown): void {
+    const isNew = typeof error === 'object' && error !== null && !this.#roles.has(error)
+    if (isNew) this.#roles.set(error, role)
   }
 
   /** The same source; it owns `source`. */
@@ -41,7 +45,12 @@ export class ErrorRoles {
         }
       },
       read: async (offsetBytes, into, options) => {
-        await note(async () => await source.read(offsetBytes, into, options))
+        try {
+          await source.read(offsetBytes, into, options)
+        } catch (error) {
+          this.#remember(role, error)
+          throw error
+        }
       },
       [Symbol.asyncDispose]: async () => await source[Symbol.asyncDispose](),
     }
@@ -65,7 +74,12 @@ export class ErrorRoles {
       ...(chunks === undefined ? {} : { chunks: this.#ofChunks(role, chunks) }),
       ...(sink.cannotFlush === undefined ? {} : { cannotFlush: sink.cannotFlush }),
       write: async (offsetBytes, bytes, options) => {
-        await note(async () => await sink.write(offsetBytes, bytes, options))
+        try {
+          await sink.write(offsetBytes, bytes, options)
+        } catch (error) {
+          this.#remember(role, error)
+          throw error
+        }
       },
       writeZeroes: async (offsetBytes, lengthBytes, options) => {
         await note(async () => await sink.writeZeroes(offsetBytes, lengthBytes, options))

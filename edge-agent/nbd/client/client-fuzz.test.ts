@@ -19,6 +19,7 @@ import {
 } from '../wire/nbd-constants.ts'
 import { replyError } from '../wire/nbd-errors.ts'
 import type { ReplyStyle } from '../wire/reply-header.ts'
+import { AbortListeners } from './abort-listeners.ts'
 import { composeReplies } from './compose-replies.ts'
 import { HandshakeBuffer } from './handshake-buffer.ts'
 import { performHandshake } from './handshake.ts'
@@ -119,7 +120,11 @@ function makeInFlight(asked: JudgedRequest, replyStyle: ReplyStyle, data: Map<nu
     signal: new AbortController().signal,
   }
   const contextIds = new Set(replyStyle === 'simple' ? [] : CONTEXT_IDS)
-  return new InFlightRequest(asked.cookie, request, { replyStyle, contextIds, onAbandon: () => undefined })
+  return new InFlightRequest(asked.cookie, request, {
+    replyStyle,
+    contextIds,
+    callers: new AbortListeners(() => undefined),
+  })
 }
 
 /** Where client and judge differ; nothing: they agree. */

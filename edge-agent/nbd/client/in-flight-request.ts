@@ -2,6 +2,7 @@ import type { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { StatusRun } from '../wire/block-status.ts'
 import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_DF, NBD_CMD_READ, type NbdCommand } from '../wire/nbd-constants.ts'
 import type { ReplyStyle } from '../wire/reply-header.ts'
+import type { AbortListeners } from './abort-listeners.ts'
 import type { PendingRequest } from './pending-request.ts'
 import { ReadCoverage } from './read-coverage.ts'
 
@@ -21,6 +22,14 @@ export interface NbdRequest {
 export type NbdAnswer = ReadonlyMap<number, readonly StatusRun[]>
 
 const NO_CONTEXTS: NbdAnswer = new Map()
+
+/** What the requests of one connection have in common. */
+export interface InFlightOptions {
+  readonly replyStyle: ReplyStyle
+  readonly contextIds: ReadonlySet<number>
+  /** Told of each request whose caller goes away, before it is over. */
+  readonly callers: AbortListeners<InFlightRequest>
+}
 
 /**
  * One request from its submission until its caller is answered. The caller may go away earlier, by its signal: the
@@ -43,20 +52,11 @@ export class InFlightRequest implements PendingRequest {
   readonly #signal: AbortSignal
   readonly #resolve: (answer: NbdAnswer) => void
   readonly #reject: (error: unknown) => void
-  readonly #onAbort: () => void
+  readonly #callers: AbortListeners<InFlightRequest>
   #buffersHeld = false
   #isOver = false
 
-  /** @param onAbandon called when the caller went away */
-  constructor(
-    cookie: number,
-    request: NbdRequest,
-    options: {
-      readonly replyStyle: ReplyStyle
-      readonly contextIds: ReadonlySet<number>
-      readonly onAbandon: (request: InFlightRequest) => void
-    },
-  ) {
+  constructor(cookie: number, request: NbdRequest, options: InFlightOptions) {
     this.cookie = cookie
     this.command = request.command
     this.commandFlags = request.commandFlags ?? 0
@@ -74,11 +74,8 @@ export class InFlightRequest implements PendingRequest {
     this.#resolve = resolve
     this.#reject = reject
     this.#signal = request.signal
-    this.#onAbort = () => {
-      options.onAbandon(this)
-      if (!this.#buffersHeld) this.end(this.#signal.reason)
-    }
-    request.signal.addEventListener('abort', this.#onAbort, { once: true })
+    this.#callers = options.callers
+    options.callers.add(request.signal, this)
   }
 
   get isAbandoned(): boolean {
@@ -95,6 +92,11 @@ export class InFlightRequest implements PendingRequest {
     return this.#buffersHeld
   }
 
+  /** The caller goes away: it is answered as soon as nobody uses its buffers. */
+  abandon(): void {
+    if (!this.#buffersHeld) this.end(this.#signal.reason)
+  }
+
   holdBuffers(): void {
     this.#buffersHeld = true
   }
@@ -109,7 +111,7 @@ export class InFlightRequest implements PendingRequest {
     if (this.#isOver) return
     this.#isOver = true
     this.into = undefined
-    this.#signal.removeEventListener('abort', this.#onAbort)
+    this.#callers.delete(this.#signal, this)
     const failure = error ?? this.failure
     if (failure === undefined) this.#resolve(this.contexts ?? NO_CONTEXTS)
     else this.#reject(failure)

@@ -5,8 +5,9 @@ import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 import { NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_READ } from '../wire/nbd-constants.ts'
 import { protocolViolation } from '../wire/nbd-errors.ts'
 import { encodeRequest, type RequestStyle } from '../wire/requests.ts'
+import { AbortListeners } from './abort-listeners.ts'
 import { type NbdSession, performHandshake } from './handshake.ts'
-import { InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
+import { type InFlightOptions, InFlightRequest, type NbdAnswer, type NbdRequest } from './in-flight-request.ts'
 import { type ChannelUser, withNbdChannel } from './nbd-channel.ts'
 import type { NbdRequester } from './nbd-requester.ts'
 import { nameOfAddress } from './nbd-socket.ts'
@@ -54,7 +55,7 @@ export class NbdConnection implements ChannelUser, NbdRequester {
   readonly #requestStyle: RequestStyle
   readonly #inFlight = new Map<number, InFlightRequest>()
   readonly #waiting = new Set<InFlightRequest>()
-  readonly #contextIds: ReadonlySet<number>
+  readonly #requestOptions: InFlightOptions
   readonly #inFlightMax: number
   readonly #onLost: ((error: PlatformError) => void) | undefined
   readonly #idleTimeoutMs: number
@@ -80,7 +81,11 @@ export class NbdConnection implements ChannelUser, NbdRequester {
     this.#name = parts.name
     this.#socket = parts.socket
     this.#closed = parts.closed
-    this.#contextIds = new Set(parts.session.contextIds.values())
+    this.#requestOptions = {
+      replyStyle: parts.session.replyStyle,
+      contextIds: new Set(parts.session.contextIds.values()),
+      callers: new AbortListeners((request) => this.#abandon(request)),
+    }
     this.#inFlightMax = parts.inFlightMax
     this.#onLost = parts.onLost
     this.#idleTimeoutMs = parts.idleTimeoutMs
@@ -98,7 +103,15 @@ export class NbdConnection implements ChannelUser, NbdRequester {
    * (`request-rules.ts`). Rejects with `nbd.*`, `input.invalid` or the signal's reason; the caller's buffers are its own
    * again then.
    */
-  async request(request: NbdRequest): Promise<NbdAnswer> {
+  request(request: NbdRequest): Promise<NbdAnswer> {
+    try {
+      return this.#begin(request).answer
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #begin(request: NbdRequest): InFlightRequest {
     request.signal.throwIfAborted()
     if (this.#failure !== undefined) throw this.#failure
     if (this.#closing !== undefined) throw this.#closedError()
@@ -107,14 +120,10 @@ export class NbdConnection implements ChannelUser, NbdRequester {
     assert(request.payload === undefined || request.payload.length === request.lengthBytes)
     assert(request.into === undefined || request.into.length === request.lengthBytes)
     this.#lastCookie += 1
-    const inFlight = new InFlightRequest(this.#lastCookie, request, {
-      replyStyle: this.session.replyStyle,
-      contextIds: this.#contextIds,
-      onAbandon: (abandoned) => this.#abandon(abandoned),
-    })
+    const inFlight = new InFlightRequest(this.#lastCookie, request, this.#requestOptions)
     if (this.#inFlight.size < this.#inFlightMax) this.#send(inFlight)
     else this.#waiting.add(inFlight)
-    return await inFlight.answer
+    return inFlight
   }
 
   /** Ends the connection in order; requests still in flight reject with `nbd.disconnected`. */
@@ -235,6 +244,7 @@ export class NbdConnection implements ChannelUser, NbdRequester {
    */
   #abandon(request: InFlightRequest): void {
     this.#waiting.delete(request)
+    request.abandon()
     if (!request.holdsBuffers) return
     const isRead = request.command === NBD_CMD_READ
     const patienceMs = isRead ? ABANDONED_READ_PATIENCE_MS : this.#idleTimeoutMs * ABANDONED_WRITE_PATIENCE

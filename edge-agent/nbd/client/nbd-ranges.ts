@@ -63,6 +63,8 @@ export interface BlockPiece extends Extent {
 export function cutAtBlocks(session: NbdSession, range: Extent): BlockPiece[] {
   const { minimumBytes } = session.blockSizes
   const end = range.offsetBytes + range.lengthBytes
+  const isAligned = range.offsetBytes % minimumBytes === 0 && (end % minimumBytes === 0 || end === session.sizeBytes)
+  if (isAligned && range.lengthBytes > 0) return [{ ...range, wholeBlocks: true }]
   const wholeStart = Math.min(end, Math.ceil(range.offsetBytes / minimumBytes) * minimumBytes)
   const wholeEnd = end === session.sizeBytes ? end : Math.max(wholeStart, end - (end % minimumBytes))
   const cuts = [

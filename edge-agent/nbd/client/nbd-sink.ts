@@ -98,13 +98,15 @@ class ConnectedSink implements NbdSink {
     const call = { signal: options.signal, commandFlags: this.#fuaFlag(options) }
     for (const piece of this.#cut({ offsetBytes, lengthBytes: bytes.length }, options)) {
       const start = piece.offsetBytes - offsetBytes
-      const part = bytes.subarray(start, start + piece.lengthBytes)
-      await asSink(async () => {
+      const part = piece.lengthBytes === bytes.length ? bytes : bytes.subarray(start, start + piece.lengthBytes)
+      try {
         if (piece.wholeBlocks) await writeRange(this.#connection, piece.offsetBytes, part, call)
         else await this.#partWriter.write(piece.offsetBytes, part, call)
-      })
+      } catch (error) {
+        throw toSinkError(error)
+      }
     }
-    await this.#makeDurable(options)
+    if (options.fua === true) await this.#makeDurable(options)
   }
 
   async writeZeroes(offsetBytes: number, lengthBytes: number, options: NbdZeroOptions): Promise<void> {

@@ -37,7 +37,11 @@ export async function openNbdSource(endpoint: NbdEndpoint, options: NbdOpenOptio
     read: async (offsetBytes, into, call) => {
       call.signal.throwIfAborted()
       expectOnDisk(connection.session.sizeBytes, offsetBytes, into.length)
-      await asSource(async () => await readRange(connection, { offsetBytes, lengthBytes: into.length }, into, call))
+      try {
+        await readRange(connection, { offsetBytes, lengthBytes: into.length }, into, call)
+      } catch (error) {
+        throw toSourceError(error)
+      }
     },
     cache: async (range, call) => await cacheRange(connection, range, call),
     [Symbol.asyncDispose]: async () => await connection[Symbol.asyncDispose](),

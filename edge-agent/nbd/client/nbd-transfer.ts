@@ -22,6 +22,11 @@ export async function readRange(
     return
   }
   const pieces = cutData(connection.session, range)
+  if (pieces.length === 1) {
+    const { offsetBytes, lengthBytes } = range
+    await connection.request({ command: NBD_CMD_READ, offsetBytes, lengthBytes, into, signal })
+    return
+  }
   const reads = pieces.map(async (piece) => {
     const start = piece.offsetBytes - range.offsetBytes
     const part = into.subarray(start, start + piece.lengthBytes)
@@ -40,7 +45,12 @@ export async function writeRange(
   bytes: Uint8Array,
   { signal, commandFlags = 0 }: CallOptions & { readonly commandFlags?: number },
 ): Promise<void> {
-  const pieces = cutData(connection.session, { offsetBytes, lengthBytes: bytes.length })
+  const lengthBytes = bytes.length
+  const pieces = cutData(connection.session, { offsetBytes, lengthBytes })
+  if (pieces.length === 1) {
+    await connection.request({ command: NBD_CMD_WRITE, commandFlags, offsetBytes, lengthBytes, payload: bytes, signal })
+    return
+  }
   const writes = pieces.map(async (piece) => {
     const start = piece.offsetBytes - offsetBytes
     const payload = bytes.subarray(start, start + piece.lengthBytes)
