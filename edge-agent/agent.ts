@@ -22,6 +22,7 @@ import { PlatformRegistry } from './jobs/platform-registry.ts'
 import { type RepositoryEntry, RepositoryRegistry } from './jobs/repository-registry.ts'
 import { VmInventory } from './jobs/vm-inventory.ts'
 import { createMover, type MoverOptions } from './mover/create-mover.ts'
+import type { GuardSettings } from './mover/latency-guard.ts'
 import { type OpenCaptureHosts, openCaptureHosts } from './open-capture-hosts.ts'
 import { openTunnel } from './open-tunnel.ts'
 import { openPlatforms } from './platforms/open-platforms.ts'
@@ -71,7 +72,7 @@ export async function runAgent({ config, logger, signal, onFatal }: RunOptions):
   await using platforms = new PlatformRegistry(openPlatforms({ kvm: config.kvm, kvmHosts }))
   await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
   await work(
-    { jobsMax: config.jobsMax, mover: config.mover, logger: log, signal, onFatal },
+    { jobsMax: config.jobsMax, mover: config.mover, sparing: config.sparing, logger: log, signal, onFatal },
     { catalogue, identity, enrolment, bootEpoch, captureHosts, platforms, repositories, clock: systemClock },
   )
   log.info({}, 'the agent has ended')
@@ -93,6 +94,8 @@ export interface AgentParts {
 export interface WorkOptions extends Omit<RunOptions, 'config'> {
   readonly jobsMax: number
   readonly mover?: MoverOptions
+  /** When backups give way to their guests. Absent: the defaults. */
+  readonly sparing?: GuardSettings
 }
 
 /**
@@ -100,7 +103,7 @@ export interface WorkOptions extends Omit<RunOptions, 'config'> {
  * recovery failed with, when all it had begun has ended: an agent that cannot work must not look as if it could.
  */
 export async function work(
-  { jobsMax, mover: moverOptions, logger, signal: stopped, onFatal }: WorkOptions,
+  { jobsMax, mover: moverOptions, sparing, logger, signal: stopped, onFatal }: WorkOptions,
   parts: AgentParts,
 ): Promise<void> {
   const { catalogue, identity, enrolment, bootEpoch, captureHosts, platforms, repositories, clock } = parts
@@ -124,7 +127,19 @@ export async function work(
       if (!signal.aborted) logger.error({ err: error }, 'the inventory could not be read')
     })
   }
-  const flows = { catalogue, platforms, repositories, mover, clock, logger, newId, agentId, tenantId, inventory }
+  const flows = {
+    catalogue,
+    platforms,
+    repositories,
+    mover,
+    sparing,
+    clock,
+    logger,
+    newId,
+    agentId,
+    tenantId,
+    inventory,
+  }
   const jobs = new JobEngine({
     catalogue,
     runners: {

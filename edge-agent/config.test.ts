@@ -34,6 +34,31 @@ describe('the settings of the mover', () => {
     expect(() => rateOf(text)).toThrow(/^settings are missing or wrong: SENDENSE_EDGE_REPOSITORY_RATE: neither a size/)
   })
 
+  test('when guests are spared has defaults and bounds', () => {
+    const usual = { latencyFloorMs: 30, baselineFactor: 3, rateFloorBytesPerSecond: 4 * 1024 ** 2, hangLimitMs: 15_000 }
+    expect(readConfig(needed).sparing).toEqual(usual)
+    const own = {
+      SENDENSE_EDGE_GUEST_LATENCY_MS: '12.5',
+      SENDENSE_EDGE_GUEST_LATENCY_FACTOR: '2',
+      SENDENSE_EDGE_GUEST_RATE_MIN: '1M',
+      SENDENSE_EDGE_GUEST_HANG_MS: '5000',
+    }
+    expect(readConfig({ ...needed, ...own }).sparing).toEqual({
+      latencyFloorMs: 12.5,
+      baselineFactor: 2,
+      rateFloorBytesPerSecond: 1024 ** 2,
+      hangLimitMs: 5000,
+    })
+    for (const [name, text] of [
+      ['SENDENSE_EDGE_GUEST_LATENCY_MS', '0'],
+      ['SENDENSE_EDGE_GUEST_LATENCY_FACTOR', 'much'],
+      ['SENDENSE_EDGE_GUEST_RATE_MIN', '0'],
+      ['SENDENSE_EDGE_GUEST_HANG_MS', '1000'],
+    ] as const) {
+      expect(() => readConfig({ ...needed, [name]: text })).toThrow(`settings are missing or wrong: ${name}`)
+    }
+  })
+
   test('memory and threads have bounds', () => {
     expect(readConfig(needed).mover).toEqual({ memoryBytes: 1024 ** 3 })
     const small = { ...needed, SENDENSE_EDGE_MOVER_MEMORY_BYTES: '67108864', SENDENSE_EDGE_MOVER_THREADS: '2' }

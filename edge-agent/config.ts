@@ -5,6 +5,7 @@ import { parseByteSize } from '@sendense/shared/domain/byte-size.ts'
 import type { RateSchedule } from '@sendense/shared/domain/rate-schedule.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
+import { defaultGuardSettings, type GuardSettings } from './mover/latency-guard.ts'
 import type { StoreCredentials } from './object-store/object-store-config.ts'
 
 /** Of every program in this workspace. */
@@ -16,6 +17,8 @@ const directory = z
   .transform((text) => path.resolve(text))
 
 const MOVER_MEMORY_BYTES_MIN = 64 * 1024 * 1024
+/** Guests are looked at once a second; a hang shorter than a few looks is none. */
+const GUEST_HANG_MS_MIN = 3000
 const MOVER_MEMORY_BYTES = 1024 * 1024 * 1024
 
 /** A size like `50M`, always, or a RateSchedule as JSON. */
@@ -28,6 +31,13 @@ function parseRate(text: string, context: z.RefinementCtx): RateSchedule {
     code: 'custom',
     message: `neither a size like 50M nor a schedule: ${z.prettifyError(parsed.error)}`,
   })
+  return z.NEVER
+}
+
+function parseRateMin(text: string, context: z.RefinementCtx): number {
+  const bytesPerSecond = parseByteSize(text)
+  if (bytesPerSecond !== undefined && bytesPerSecond >= 1) return bytesPerSecond
+  context.addIssue({ code: 'custom', message: 'not a size like 4M' })
   return z.NEVER
 }
 
@@ -59,6 +69,15 @@ const Environment = z.object({
   SENDENSE_EDGE_JOBS_MAX: z.coerce.number().int().min(1).max(256).default(2),
   SENDENSE_EDGE_MOVER_THREADS: z.coerce.number().int().min(1).max(64).optional(),
   SENDENSE_EDGE_MOVER_MEMORY_BYTES: z.coerce.number().int().min(MOVER_MEMORY_BYTES_MIN).default(MOVER_MEMORY_BYTES),
+  SENDENSE_EDGE_GUEST_LATENCY_MS: z.coerce.number().min(1).max(60_000).default(defaultGuardSettings.latencyFloorMs),
+  SENDENSE_EDGE_GUEST_LATENCY_FACTOR: z.coerce.number().min(1).max(1000).default(defaultGuardSettings.baselineFactor),
+  SENDENSE_EDGE_GUEST_RATE_MIN: z.string().transform(parseRateMin).optional(),
+  SENDENSE_EDGE_GUEST_HANG_MS: z.coerce
+    .number()
+    .int()
+    .min(GUEST_HANG_MS_MIN)
+    .max(600_000)
+    .default(defaultGuardSettings.hangLimitMs),
   SENDENSE_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 })
 
@@ -91,6 +110,8 @@ export interface EdgeAgentConfig {
     /** Buffers of all copies together. */
     readonly memoryBytes: number
   }
+  /** When a backup gives way to its guest. */
+  readonly sparing: GuardSettings
   readonly logLevel: string
 }
 
@@ -134,6 +155,12 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     mover: {
       ...(found.SENDENSE_EDGE_MOVER_THREADS === undefined ? {} : { threadsMax: found.SENDENSE_EDGE_MOVER_THREADS }),
       memoryBytes: found.SENDENSE_EDGE_MOVER_MEMORY_BYTES,
+    },
+    sparing: {
+      latencyFloorMs: found.SENDENSE_EDGE_GUEST_LATENCY_MS,
+      baselineFactor: found.SENDENSE_EDGE_GUEST_LATENCY_FACTOR,
+      rateFloorBytesPerSecond: found.SENDENSE_EDGE_GUEST_RATE_MIN ?? defaultGuardSettings.rateFloorBytesPerSecond,
+      hangLimitMs: found.SENDENSE_EDGE_GUEST_HANG_MS,
     },
     logLevel: found.SENDENSE_LOG_LEVEL,
   }

@@ -13,6 +13,7 @@ import type { VmContextRecord } from '../catalog/vm-context-store.ts'
 import type { JobRun, JobRunner } from '../jobs/job-runner.ts'
 import type { PlatformRegistry } from '../jobs/platform-registry.ts'
 import type { RepositoryRegistry } from '../jobs/repository-registry.ts'
+import type { GuardSettings } from '../mover/latency-guard.ts'
 import type { CopyProgress, Mover } from '../mover/mover.ts'
 import { SharedThrottle } from '../mover/rate/shared-throttle.ts'
 import type { SourceBackupSession } from '../platforms/source-connector.ts'
@@ -42,6 +43,8 @@ export interface BackupDependencies {
   readonly newId: () => string
   readonly agentId: string
   readonly tenantId: string
+  /** When guests are spared. Absent: the defaults. */
+  readonly sparing?: GuardSettings | undefined
   /** Called when a step is done; tests stop the agent there. */
   readonly onStep?: (step: BackupStep) => Promise<void>
 }
@@ -115,7 +118,7 @@ async function backUp(deps: BackupDependencies, backup: Backup, { signal }: Call
   }
   await using session = await deps.platforms.source(vm.platform).openBackup(request, { signal })
   await deps.onStep?.('frozen')
-  await using sparing = await GuestSparing.open(session, { clock: deps.clock, signal })
+  await using sparing = await GuestSparing.open(session, { clock: deps.clock, settings: deps.sparing, signal })
   const held = AbortSignal.any([signal, session.lost])
   const instant = session.takenAt
   const takenAt = await nextInstant({ catalogue: deps.catalogue, vmId: vm.vmId, instant }, { signal: held })

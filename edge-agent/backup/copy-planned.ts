@@ -25,7 +25,7 @@ export interface PlannedCopy {
   readonly sparing: GuestSparing
 }
 
-/** Copies the planned disks into the writer, tells of it, and spares the guest. Rejects as `copyDisks`. */
+/** Copies the planned disks into the writer, tells of it, and spares the guest. Rejects as `copyDisks`, or with `source.guest_stalled`. */
 export async function copyPlanned(
   { mover, run, vmName, planned, writer, idKey, owner, throttles, sparing }: PlannedCopy,
   { signal }: CallOptions,
@@ -39,6 +39,7 @@ export async function copyPlanned(
     return { diskId, task: base === undefined ? task : { ...task, base } }
   })
   await sparing.begin({ signal })
+  const ends = sparing.hurt === undefined ? [signal] : [signal, sparing.hurt]
   return await withTroublesLogged(run, async (note) => {
     const onProgress = (sum: ProgressSum): void => {
       note(sum)
@@ -49,7 +50,7 @@ export async function copyPlanned(
       run.progress({ phase: 'copy', sentence, doneBytes, totalBytes: plannedBytes })
     }
     try {
-      return await copyDisks(mover, tasks, { signal, onProgress })
+      return await copyDisks(mover, tasks, { signal: AbortSignal.any(ends), onProgress })
     } finally {
       if (sparing.sentence !== undefined) await run.log('info', 'copy', sparing.sentence)
     }

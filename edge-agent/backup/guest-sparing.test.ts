@@ -1,9 +1,11 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import { describe, expect, test } from 'vitest'
+import type { BlockSource } from '../block/block-source.ts'
 import { createMemoryDisk } from '../block/memory-disk.ts'
 import { ChunkIds } from '../mover/chunk-ids.ts'
 import { createMover } from '../mover/create-mover.ts'
-import type { GuestIoCounters } from '../mover/latency-guard.ts'
+import { defaultGuardSettings, type GuestIoCounters } from '../mover/latency-guard.ts'
 import type { BackupWriter } from '../repository/repository.ts'
 import { copyPlanned } from './copy-planned.ts'
 import { GuestSparing } from './guest-sparing.ts'
@@ -102,5 +104,42 @@ describe('sparing the guest', () => {
     expect(sentences.at(-1)).toBe('Copying shop: 2 MiB of 2 MiB, slowed down to spare the guest.')
     expect(log).toEqual([expect.stringMatching(/^The copy was slowed down once to spare the guest/)])
     expect(Buffer.compare(sink.bytes, source.bytes)).toBe(0)
+  })
+
+  test('a backup whose guest’s operations hang is ended before the guest is hurt', async () => {
+    const { clock } = new TestGuest()
+    const sizeBytes = 2 * MIB
+    const hanging = [{ name: 'disk0', underWayCount: 1, completedMark: 1 }]
+    const guestIo = async (): Promise<GuestIoCounters> => ({ operations: 9, totalTimeNs: 9, queues: hanging })
+    const settings = { ...defaultGuardSettings, hangLimitMs: 1 }
+    await using sparing = await GuestSparing.open({ guestIo }, { clock, settings, signal })
+    const source: BlockSource = {
+      sizeBytes,
+      async *extents(range) {
+        yield { ...range, zero: false, dirty: true }
+      },
+      // The storage that the guest waits for keeps the copy waiting too.
+      read: async (_offsetBytes, _into, call) => await untilAborted(new Promise<never>(() => undefined), call.signal),
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+    const target = { sink: createMemoryDisk({ sizeBytes }), chunkIds: new ChunkIds(sizeBytes, 256 * 1024) }
+    const writer = { disks: new Map([['disk0', target]]) } as unknown as BackupWriter
+    const frozen = { diskId: 'disk0', sizeBytes, mode: 'full', reason: 'FULL_FIRST', source } as const
+    await using mover = createMover({ threadsMax: 1 })
+    const planned = [{ frozen, mode: 'full', reason: 'FULL_FIRST' }] as const
+    const owner = { tenantId: 'a', jobId: '1' }
+    const run = { log: async () => undefined, progress: () => undefined }
+    const task = {
+      mover,
+      run,
+      vmName: 'shop',
+      planned,
+      writer,
+      idKey: new Uint8Array(32),
+      owner,
+      throttles: [],
+      sparing,
+    }
+    await expect(copyPlanned(task, { signal })).rejects.toMatchObject({ code: 'source.guest_stalled' })
   })
 })

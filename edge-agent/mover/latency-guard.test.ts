@@ -10,7 +10,12 @@ import {
 } from './latency-guard.ts'
 
 const MIB = 1024 * 1024
-const settings: GuardSettings = { latencyFloorMs: 20, baselineFactor: 3, rateFloorBytesPerSecond: 4 * MIB }
+const settings: GuardSettings = {
+  latencyFloorMs: 20,
+  baselineFactor: 3,
+  rateFloorBytesPerSecond: 4 * MIB,
+  hangLimitMs: 9000,
+}
 const call = { signal: AbortSignal.timeout(60_000) }
 
 function at(mib: number, before = 160): GuardPace {
@@ -38,9 +43,12 @@ test.each([
   ['a few slow operations say nothing', unlimitedPace, { latencyMs: 79, copy: 160, operations: 4 }, unlimitedPace],
   ['unless each takes far too long', unlimitedPace, { latencyMs: 400, copy: 160, operations: 2 }, at(80)],
   ['and after few operations nothing is given back', at(40), { latencyMs: 1, copy: 40, operations: 4 }, at(40)],
+  ['one that hangs halves it', unlimitedPace, { latencyMs: 0, copy: 160, operations: 0, hungMs: 1000 }, at(80)],
+  ['and again while it does, whatever others do', at(80), { latencyMs: 1, copy: 80, hungMs: 2000 }, at(40)],
+  ['a short wait is no hang, but gives nothing back', at(40), { latencyMs: 1, copy: 40, hungMs: 70 }, at(40)],
   ['a guest that does nothing is well', at(40), { latencyMs: 0, copy: 40, operations: 0 }, at(50)],
 ])('%s', (_name, pace, { latencyMs, copy, ...more }, next) => {
-  const look = { operations: 100, latencyMs, copyBytesPerSecond: copy * MIB, ...more }
+  const look = { operations: 100, latencyMs, hungMs: 0, copyBytesPerSecond: copy * MIB, ...more }
   expect(nextPace(pace, look, 20, settings)).toEqual(next)
 })
 
@@ -124,6 +132,26 @@ describe('a latency guard', () => {
     expect(deaf.throttle.bytesPerSecond).toBeUndefined()
     const aborted = { signal: AbortSignal.abort(new Error('enough')) }
     await expect(deaf.look(aborted)).rejects.toThrow('enough')
+  })
+
+  test('slows down while an operation hangs, and ends the copy before the guest takes its disk for broken', async () => {
+    let nowMs = 0
+    const queues = [{ name: 'disk0', underWayCount: 0, completedMark: 3 }]
+    const read = async (): Promise<GuestIoCounters> => ({ operations: 50, totalTimeNs: 1e6, queues: [...queues] })
+    const options = { read, copyBytesPerSecond: () => 160 * MIB, settings, nowMs: () => nowMs }
+    const guard = new LatencyGuard(options, await read())
+    const look = async (underWayCount: number): Promise<number | undefined> => {
+      nowMs += 1000
+      queues[0] = { name: 'disk0', underWayCount, completedMark: 3 }
+      await guard.look(call)
+      const rate = guard.throttle.bytesPerSecond
+      return rate === undefined ? undefined : rate / MIB
+    }
+    expect([await look(0), await look(1), await look(1), await look(2)]).toEqual([undefined, undefined, 80, 40])
+    for (let more = 0; more < 6; more += 1) expect([await look(1), guard.hurt.aborted].at(-1)).toBe(false)
+    await look(1)
+    expect(guard.hurt.reason).toMatchObject({ code: 'source.guest_stalled', details: { hungMs: 9000 } })
+    expect(guard.report).toMatchObject({ isSlowed: true, lowestBytesPerSecond: 4 * MIB, longestHangMs: 9000 })
   })
 
   test('looks once a second until it is told to end', async () => {

@@ -1,5 +1,8 @@
+import { performance } from 'node:perf_hooks'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
 import type { CallOptions } from '../block/block-source.ts'
+import { type GuestQueue, HangWatch } from './hang-watch.ts'
 import { SharedThrottle } from './rate/shared-throttle.ts'
 
 const NS_PER_MS = 1_000_000
@@ -13,6 +16,8 @@ const BASELINE_OPERATIONS_MIN = 20
 export interface GuestIoCounters {
   readonly operations: number
   readonly totalTimeNs: number
+  /** What is under way, queue by queue. Absent: the platform does not tell, and an operation that hangs is not seen. */
+  readonly queues?: readonly GuestQueue[]
 }
 
 /** Reads the counters of all disks of one guest. Rejects as its platform does. */
@@ -25,12 +30,15 @@ export interface GuardSettings {
   readonly baselineFactor: number
   /** A copy is never slowed down below this. */
   readonly rateFloorBytesPerSecond: number
+  /** Where operations of the guest hang for so long the copy is given up: guests take their disks for broken after 30 s. */
+  readonly hangLimitMs: number
 }
 
 export const defaultGuardSettings: GuardSettings = {
   latencyFloorMs: 30,
   baselineFactor: 3,
   rateFloorBytesPerSecond: 4 * 1024 * 1024,
+  hangLimitMs: 15_000,
 }
 
 /** How fast the copy may go. */
@@ -49,6 +57,8 @@ export interface GuardLook {
   readonly operations: number
   /** Their average. */
   readonly latencyMs: number
+  /** How long others have hung. */
+  readonly hungMs: number
   /** Of the copy. */
   readonly copyBytesPerSecond: number
 }
@@ -65,13 +75,14 @@ export function latencyLimitMs(baselineMs: number | undefined, settings: GuardSe
 export function nextPace(pace: GuardPace, look: GuardLook, limitMs: number, settings: GuardSettings): GuardPace {
   const { rateFloorBytesPerSecond: floor } = settings
   const isSparse = look.operations > 0 && look.operations < OPERATIONS_MIN
-  const suffers = look.operations > 0 && look.latencyMs > limitMs * (isSparse ? SPARSE_FACTOR : 1)
-  if (suffers) {
+  const isSlow = look.operations > 0 && look.latencyMs > limitMs * (isSparse ? SPARSE_FACTOR : 1)
+  const hangs = look.hungMs > limitMs * SPARSE_FACTOR
+  if (isSlow || hangs) {
     const present = Math.min(pace.bytesPerSecond ?? Infinity, look.copyBytesPerSecond)
     const before = pace.bytesPerSecond === undefined ? look.copyBytesPerSecond : pace.beforeBytesPerSecond
     return { bytesPerSecond: Math.max(floor, Math.round(present / 2)), beforeBytesPerSecond: before }
   }
-  if (pace.bytesPerSecond === undefined || isSparse) return pace
+  if (pace.bytesPerSecond === undefined || isSparse || look.hungMs > 0) return pace
   const more = pace.bytesPerSecond + Math.max(floor, Math.round(pace.beforeBytesPerSecond / 16))
   return more >= pace.beforeBytesPerSecond ? unlimitedPace : { ...pace, bytesPerSecond: more }
 }
@@ -82,6 +93,8 @@ export interface LatencyGuardOptions {
   readonly copyBytesPerSecond: () => number
   readonly settings?: GuardSettings
   readonly clock?: Clock
+  /** Milliseconds of a clock that never goes back. */
+  readonly nowMs?: () => number
 }
 
 /** What a guard did, for people. */
@@ -94,11 +107,13 @@ export interface GuardReport {
   /** Highest average that was seen over one look. */
   readonly worstLatencyMs: number
   readonly limitMs: number
+  /** The longest time that operations were seen to hang. */
+  readonly longestHangMs: number
 }
 
 /**
  * Watches how long a guest's own disk operations take while its disks are copied, and slows the copy down when they take too
- * long. Copies keep to `throttle`. A look that fails changes nothing.
+ * long, or hang. Copies keep to `throttle`, and end with `hurt`. A look that fails changes nothing.
  */
 export class LatencyGuard {
   readonly throttle = new SharedThrottle()
@@ -110,6 +125,9 @@ export class LatencyGuard {
   #slowedCount = 0
   #lowestBytesPerSecond: number | undefined
   #worstLatencyMs = 0
+  #longestHangMs = 0
+  readonly #hangs = new HangWatch()
+  readonly #hurt = new AbortController()
 
   /** @param first what `read` says now: what the guest did in all its life is what is usual, until `takeBaseline` knows better */
   constructor(options: LatencyGuardOptions, first: GuestIoCounters) {
@@ -126,7 +144,13 @@ export class LatencyGuard {
       lowestBytesPerSecond: this.#lowestBytesPerSecond,
       worstLatencyMs: this.#worstLatencyMs,
       limitMs: latencyLimitMs(this.#baselineMs, this.#settings),
+      longestHangMs: this.#longestHangMs,
     }
+  }
+
+  /** Aborts when operations of the guest hang for longer than it can bear; the reason is `source.guest_stalled`. */
+  get hurt(): AbortSignal {
+    return this.#hurt.signal
   }
 
   /** Call just before the copy: what the guest did since the guard was opened is what is usual, if it did enough. */
@@ -141,8 +165,9 @@ export class LatencyGuard {
     if (since === undefined) return
     const latencyMs = averageMs(since, OPERATIONS_MIN) ?? 0
     this.#worstLatencyMs = Math.max(this.#worstLatencyMs, latencyMs)
-    const { operations } = since
-    const seen = { operations, latencyMs, copyBytesPerSecond: this.#options.copyBytesPerSecond() }
+    const { operations, hungMs } = since
+    this.#noteHang(hungMs)
+    const seen = { operations, latencyMs, hungMs, copyBytesPerSecond: this.#options.copyBytesPerSecond() }
     this.#setPace(nextPace(this.#pace, seen, latencyLimitMs(this.#baselineMs, this.#settings), this.#settings))
   }
 
@@ -155,6 +180,15 @@ export class LatencyGuard {
     }
   }
 
+  #noteHang(hungMs: number): void {
+    this.#longestHangMs = Math.max(this.#longestHangMs, hungMs)
+    if (hungMs < this.#settings.hangLimitMs) return
+    const message =
+      `disk operations of the guest have hung for ${Math.round(hungMs / 1000)} s while it was copied; the copy was given up ` +
+      'before the guest takes its disks for broken'
+    this.#hurt.abort(new PlatformError('source.guest_stalled', message, { details: { hungMs: Math.round(hungMs) } }))
+  }
+
   #setPace(pace: GuardPace): void {
     const { bytesPerSecond } = pace
     if (bytesPerSecond !== undefined) {
@@ -165,16 +199,19 @@ export class LatencyGuard {
     if (this.throttle.bytesPerSecond !== bytesPerSecond) this.throttle.setRate(bytesPerSecond)
   }
 
-  async #lookSince(call: CallOptions): Promise<GuestIoCounters | undefined> {
+  async #lookSince(call: CallOptions): Promise<(GuestIoCounters & { readonly hungMs: number }) | undefined> {
+    const { read, nowMs = () => performance.now() } = this.#options
     try {
-      const now = await this.#options.read(call)
+      const now = await read(call)
       const before = this.#before
       this.#before = now
+      const hungMs = this.#hangs.note(now.queues ?? [], nowMs())
       // Counters begin anew when the guest's machine is another one.
       if (now.operations < before.operations || now.totalTimeNs < before.totalTimeNs) return undefined
       return {
         operations: now.operations - before.operations,
         totalTimeNs: now.totalTimeNs - before.totalTimeNs,
+        hungMs,
       }
     } catch {
       call.signal.throwIfAborted()

@@ -66,6 +66,12 @@ export const errorCodes = {
     advice:
       'Free space beside the disks of the VM: while a backup runs, old data that the guest overwrites is kept there.',
   },
+  'source.guest_stalled': {
+    retry: 'backoff',
+    httpStatus: 503,
+    advice:
+      'Look at the storage under the VM: its disk operations hung while it was backed up. Back it up at a quieter time, or slower.',
+  },
   'source.disk_size_changed': {
     retry: 'backoff',
     httpStatus: 409,

@@ -1,5 +1,7 @@
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
+import type { GuestQueue } from '../../mover/hang-watch.ts'
 import type { GuestIoCounters } from '../../mover/latency-guard.ts'
 import type { QmpConnection } from '../../qemu/qmp-connection.ts'
 
@@ -83,7 +85,10 @@ const DeviceStats = z.object({
   }),
 })
 
-/** Reads and writes of the guest on all its disks since QEMU was started, and the time they took. */
+/**
+ * Reads and writes of the guest on all its disks since QEMU was started, the time they took, and, where QEMU can tell, what is
+ * under way.
+ */
 export async function queryGuestIo(qmp: QmpConnection, options: CallOptions): Promise<GuestIoCounters> {
   const devices = await qmp.execute('query-blockstats', {}, z.array(DeviceStats), options)
   let operations = 0
@@ -93,5 +98,42 @@ export async function queryGuestIo(qmp: QmpConnection, options: CallOptions): Pr
     operations += stats.rd_operations + stats.wr_operations
     totalTimeNs += stats.rd_total_time_ns + stats.wr_total_time_ns
   }
-  return { operations, totalTimeNs }
+  const queues = await queryQueues(qmp, options)
+  return { operations, totalTimeNs, ...(queues === undefined ? {} : { queues }) }
+}
+
+const VirtioDevice = z.object({ name: z.string(), path: z.string() })
+/** QEMU QMP Reference, "VirtQueueStatus"; `used-idx` counts what was completed, in 16 bits. */
+const QueueStatus = z.object({ 'inuse': z.int().nonnegative(), 'used-idx': z.int().nonnegative() })
+/** Disks behind a controller of virtio share its queues. */
+const DISK_DEVICES: ReadonlySet<string> = new Set(['virtio-blk', 'virtio-scsi'])
+const QUEUES_MAX = 64
+
+/** The queues that the guest's disks are asked through. Undefined: QEMU before 7.2 does not tell. */
+async function queryQueues(qmp: QmpConnection, options: CallOptions): Promise<GuestQueue[] | undefined> {
+  try {
+    const devices = await qmp.execute('x-query-virtio', {}, z.array(VirtioDevice), options)
+    const queues: GuestQueue[] = []
+    for (const { name, path } of devices)
+      if (DISK_DEVICES.has(name)) queues.push(...(await queuesOf(qmp, path, options)))
+    return queues
+  } catch (error) {
+    if (isPlatformError(error, 'qemu.command_failed')) return undefined
+    throw error
+  }
+}
+
+/** Up to the first queue that the device does not have. */
+async function queuesOf(qmp: QmpConnection, path: string, options: CallOptions): Promise<GuestQueue[]> {
+  const queues: GuestQueue[] = []
+  try {
+    while (queues.length < QUEUES_MAX) {
+      const queue = queues.length
+      const status = await qmp.execute('x-query-virtio-queue-status', { path, queue }, QueueStatus, options)
+      queues.push({ name: `${path} ${queue}`, underWayCount: status.inuse, completedMark: status['used-idx'] })
+    }
+  } catch (error) {
+    if (!isPlatformError(error, 'qemu.command_failed')) throw error
+  }
+  return queues
 }
