@@ -10,6 +10,7 @@ import type { NbdEndpoint } from '../../block/block-endpoint.ts'
 
 const START_ATTEMPTS_MAX = 200
 const ATTEMPT_DELAY_MS = 25
+const ANSWER_TIMEOUT_MS = 2000
 /** A server waits for its clients; one that a failed test left connected must not hang the suite. */
 const STOP_TIMEOUT_MS = 3000
 const run = promisify(execFile)
@@ -98,10 +99,13 @@ async function start(
   throw new Error(`${command} did not start: ${args.join(' ')}`)
 }
 
+/** Somebody else may have taken the port, and say nothing; a server that ends may close without an error. */
 async function answers(address: NbdEndpoint['address']): Promise<boolean> {
   const socket = address.transport === 'unix' ? connect(address.path) : connect(address.port, address.host)
+  const over = new AbortController()
+  socket.once('close', () => over.abort())
   try {
-    await once(socket, 'data')
+    await once(socket, 'data', { signal: AbortSignal.any([over.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]) })
     return true
   } catch {
     return false
