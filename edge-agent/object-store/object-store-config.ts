@@ -2,6 +2,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
 import { AzureStoreConfig } from './azure-blob/azure-config.ts'
 import { S3StoreConfig } from './s3/s3-config.ts'
+import { parseSettings } from './store-settings.ts'
 
 const LocalStoreConfig = z.strictObject({
   directory: z.string().startsWith('/'),
@@ -27,10 +28,7 @@ export interface StoreCredentials {
 
 /** Throws `config.invalid`, which names the settings. */
 export function parseStoreConfig(value: unknown): ObjectStoreConfig {
-  const parsed = ObjectStoreConfig.safeParse(value)
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-  throw new PlatformError('config.invalid', `settings of the storage are missing or wrong: ${problems.join('; ')}`)
+  return parseSettings(ObjectStoreConfig, value, 'storage')
 }
 
 /**

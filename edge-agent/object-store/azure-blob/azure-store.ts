@@ -14,6 +14,7 @@ import type {
   PutOptions,
 } from '../object-store.ts'
 import { downloadRange, downloadWhole } from '../ranged-download.ts'
+import { parseSettings } from '../store-settings.ts'
 import { AzureStoreConfig, type AzureStoreSettings } from './azure-config.ts'
 import { deleteBlob, deleteVersions } from './azure-delete.ts'
 import { rangesOfBlob } from './azure-download.ts'
@@ -42,12 +43,7 @@ export async function openAzureStore(
   settings: AzureStoreSettings,
   { signal, clock = systemClock }: CallOptions & { clock?: Pick<Clock, 'now'> },
 ): Promise<AzureStore> {
-  const parsed = AzureStoreConfig.safeParse(settings)
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-    throw new PlatformError('config.invalid', `settings of the container are missing or wrong: ${problems.join('; ')}`)
-  }
-  const session = new AzureSession(parsed.data)
+  const session = new AzureSession(parseSettings(AzureStoreConfig, settings, 'container'))
   return new AzureStore(session, await askContainer(session, { signal }), clock)
 }
 

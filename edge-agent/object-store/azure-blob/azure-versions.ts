@@ -1,7 +1,7 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { expectObjectKey, expectObjectPrefix, isObjectKey } from '../object-key.ts'
+import { checkedVersions } from '../checked-versions.ts'
+import { isObjectKey } from '../object-key.ts'
 import type { CallOptions, ObjectVersion, ObjectVersions, Retention } from '../object-store.ts'
-import { downloadWhole } from '../ranged-download.ts'
 import { rangesOfBlob } from './azure-download.ts'
 import type { AzureSession } from './azure-session.ts'
 
@@ -12,16 +12,10 @@ export interface AzureVersion extends ObjectVersion {
 
 /** What an account with versioning keeps of each key. Azure has no delete marks: a deleted blob has no current version. */
 export function openAzureVersions(session: AzureSession): ObjectVersions {
-  return {
-    list: (prefix, options) => {
-      expectObjectPrefix(prefix)
-      return listVersions(session, prefix, options)
-    },
-    get: async (key, versionId, options) => {
-      expectObjectKey(key)
-      return await downloadWhole(key, rangesOfBlob(session, key, versionId), options)
-    },
-  }
+  return checkedVersions({
+    list: (prefix, options) => listVersions(session, prefix, options),
+    rangesOf: (key, versionId) => rangesOfBlob(session, key, versionId),
+  })
 }
 
 /** Pages of versions with what protects them, newest first within a key. */

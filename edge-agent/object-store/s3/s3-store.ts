@@ -21,6 +21,7 @@ import type {
   Retention,
 } from '../object-store.ts'
 import { downloadRange, downloadWhole } from '../ranged-download.ts'
+import { parseSettings } from '../store-settings.ts'
 import { S3StoreConfig, type S3StoreSettings } from './s3-config.ts'
 import { deleteObject, deleteVersions } from './s3-delete.ts'
 import { rangesOfObject } from './s3-download.ts'
@@ -44,12 +45,7 @@ export async function openS3Store(
   settings: S3StoreSettings,
   { signal, clock = systemClock }: CallOptions & { clock?: Pick<Clock, 'now'> },
 ): Promise<S3Store> {
-  const parsed = S3StoreConfig.safeParse(settings)
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-    throw new PlatformError('config.invalid', `settings of the bucket are missing or wrong: ${problems.join('; ')}`)
-  }
-  const session = new S3Session(parsed.data)
+  const session = new S3Session(parseSettings(S3StoreConfig, settings, 'bucket'))
   try {
     return new S3Store(session, await askBucket(session, { signal }), clock)
   } catch (error) {

@@ -1,23 +1,17 @@
 import { ListObjectVersionsCommand } from '@aws-sdk/client-s3'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { expectObjectKey, expectObjectPrefix, isObjectKey } from '../object-key.ts'
+import { checkedVersions } from '../checked-versions.ts'
+import { isObjectKey } from '../object-key.ts'
 import type { CallOptions, ObjectVersion, ObjectVersions } from '../object-store.ts'
-import { downloadWhole } from '../ranged-download.ts'
 import { rangesOfObject } from './s3-download.ts'
 import type { S3Session } from './s3-session.ts'
 
 /** What a bucket with versioning keeps of each key. */
 export function openS3Versions(session: S3Session): ObjectVersions {
-  return {
-    list: (prefix, options) => {
-      expectObjectPrefix(prefix)
-      return listVersions(session, prefix, options)
-    },
-    get: async (key, versionId, options) => {
-      expectObjectKey(key)
-      return await downloadWhole(key, rangesOfObject(session, key, versionId), options)
-    },
-  }
+  return checkedVersions({
+    list: (prefix, options) => listVersions(session, prefix, options),
+    rangesOf: (key, versionId) => rangesOfObject(session, key, versionId),
+  })
 }
 
 /** Pages of versions and delete marks under a prefix; newest first within a key. */
