@@ -47,8 +47,32 @@ async function openScene({
     await connector[Symbol.asyncDispose]()
     await made[Symbol.asyncDispose]()
   }
-  const scene = { made, kvm, vm, host, connector, platformRef, ask, base, onHost, leftovers }
+  const isNoticed = async (isReachable: boolean) => await expect.poll(() => host.isReachable).toBe(isReachable)
+  const cut = async () => {
+    made.tunnel.cut()
+    await isNoticed(false)
+  }
+  const mend = async () => {
+    made.tunnel.mend()
+    await isNoticed(true)
+  }
+  const scene = { made, cut, mend, kvm, vm, host, connector, platformRef, ask, base, onHost, leftovers }
   return { ...scene, [Symbol.asyncDispose]: dispose }
+}
+
+/** A VM whose guest agent answers, though it does not run. */
+async function openFreezable() {
+  const made = await TestCaptureHost.open()
+  const { config, runtimeDir, guestAgentSocket } = await made.kvm.addVm('stopped', [
+    { diskId: 'disk0', sizeBytes: MIB },
+  ])
+  await mkdir(runtimeDir, { recursive: true })
+  const agent = await TestGuestAgent.open(guestAgentSocket)
+  const dispose = async () => {
+    await agent[Symbol.asyncDispose]()
+    await made[Symbol.asyncDispose]()
+  }
+  return { made, agent, host: made.connect(), vmId: config.vmId, [Symbol.asyncDispose]: dispose }
 }
 
 function tokensOf(session: SourceBackupSession): ReadonlyMap<string, TrackingToken> {
@@ -88,13 +112,11 @@ test('a host that is away for longer than the patience is source.unreachable, at
 
 test('a session goes on through cuts of its tunnel, to its commit', async () => {
   await using scene = await openScene()
-  const { made, connector, ask, base } = scene
+  const { connector, ask, base, cut, mend } = scene
   const session = await connector.openBackup(ask(base), options)
   for (const _ of [1, 2, 3]) {
-    made.tunnel.cut()
-    await expect.poll(() => scene.host.isReachable).toBe(false)
-    made.tunnel.mend()
-    await expect.poll(() => scene.host.isReachable).toBe(true)
+    await cut()
+    await mend()
   }
   const content = new Uint8Array(MIB)
   await session.disks[0]?.source.read(MIB, content, options)
@@ -123,7 +145,7 @@ test('a session goes on through a restart of the capture agent: its ways lead wh
 
 test("a way that leads to another VM's disk after a cut shows nothing of it", async () => {
   await using scene = await openScene({ host: { patienceMs: 500 } })
-  const { made, kvm, connector, ask, base, host } = scene
+  const { made, kvm, connector, ask, base, host, cut, mend } = scene
   const other = await kvm.addVm('other', [{ diskId: 'disk0', sizeBytes: 8 * MIB }])
   await kvm.start(other)
   await using others = await connector.openBackup(
@@ -137,10 +159,8 @@ test("a way that leads to another VM's disk after a cut shows nothing of it", as
   const endpoint = session.disks[0]?.source.endpoint
   const address = endpoint?.kind === 'nbd' ? endpoint.address : undefined
   const port = Number(/(\d+)\.sock$/.exec(address?.transport === 'unix' ? address.path : '')?.[1])
-  made.tunnel.cut()
-  await expect.poll(() => host.isReachable).toBe(false)
-  made.tunnel.mend()
-  await expect.poll(() => host.isReachable).toBe(true)
+  await cut()
+  await mend()
   await made.tunnel.setTarget(port, { path: other.nbdSocket })
   await expect(read()).rejects.toMatchObject({ code: 'nbd.export_not_found' })
   expect(others.lost.aborted).toBe(false)
@@ -177,15 +197,14 @@ test('a VM that ends behind the tunnel makes its session lost at once, not after
 
 test('a cut that is longer than the patience ends the session; when it is mended nothing stays and the base serves', async () => {
   await using scene = await openScene({ host: { patienceMs: 300 } })
-  const { made, connector, ask, base } = scene
+  const { made, connector, ask, base, mend } = scene
   const session = await connector.openBackup(ask(base), options)
   made.tunnel.cut()
   await once(session.lost, 'abort', options)
   expect(session.lost.reason).toMatchObject({ code: 'source.unreachable' })
   await session[Symbol.asyncDispose]()
   expect(await scene.leftovers()).toHaveLength(1)
-  made.tunnel.mend()
-  await expect.poll(() => scene.host.isReachable).toBe(true)
+  await mend()
   expect(await Array.fromAsync(connector.listVms(options))).toHaveLength(1)
   await expect.poll(async () => await scene.leftovers()).toEqual([])
   await connector.reconcile(scene.platformRef, [...base.values()], options)
@@ -261,12 +280,9 @@ test('ports that are all taken are waited for, but not for ever', async () => {
 test.each(['cut', 'stop'] as const)(
   'a guest that is frozen is thawed at once when its caller is gone: %s',
   async (how) => {
-    await using made = await TestCaptureHost.open()
-    const stopped = await made.kvm.addVm('stopped', [{ diskId: 'disk0', sizeBytes: MIB }])
-    await mkdir(stopped.runtimeDir, { recursive: true })
-    await using agent = await TestGuestAgent.open(stopped.guestAgentSocket)
-    const host = made.connect()
-    expect(await host.freezeGuest(stopped.config.vmId, { maxMs: 60_000 }, options)).toBe(true)
+    await using scene = await openFreezable()
+    const { made, agent, host, vmId } = scene
+    expect(await host.freezeGuest(vmId, { maxMs: 60_000 }, options)).toBe(true)
     expect(agent.frozen).toBe(true)
     if (how === 'cut') made.tunnel.cut()
     else await made.stopAgent()
@@ -275,12 +291,9 @@ test.each(['cut', 'stop'] as const)(
 )
 
 test('a guest whose freeze is under way when its caller is gone is thawed as soon as it is frozen', async () => {
-  await using made = await TestCaptureHost.open()
-  const stopped = await made.kvm.addVm('stopped', [{ diskId: 'disk0', sizeBytes: MIB }])
-  await mkdir(stopped.runtimeDir, { recursive: true })
-  await using agent = await TestGuestAgent.open(stopped.guestAgentSocket)
-  const host = made.connect()
-  const freezing = host.freezeGuest(stopped.config.vmId, { maxMs: 60_000 }, options)
+  await using scene = await openFreezable()
+  const { made, agent, host, vmId } = scene
+  const freezing = host.freezeGuest(vmId, { maxMs: 60_000 }, options)
   freezing.catch(() => {})
   await expect.poll(() => made.agent.keeperPids()).toHaveLength(1)
   made.tunnel.cut()
@@ -290,24 +303,18 @@ test('a guest whose freeze is under way when its caller is gone is thawed as soo
 })
 
 test('a guest is thawed when its time is over, whatever becomes of who asked', async () => {
-  await using made = await TestCaptureHost.open()
-  const stopped = await made.kvm.addVm('stopped', [{ diskId: 'disk0', sizeBytes: MIB }])
-  await mkdir(stopped.runtimeDir, { recursive: true })
-  await using agent = await TestGuestAgent.open(stopped.guestAgentSocket)
-  const host = made.connect()
-  expect(await host.freezeGuest(stopped.config.vmId, { maxMs: 200 }, options)).toBe(true)
+  await using scene = await openFreezable()
+  const { agent, host, vmId } = scene
+  expect(await host.freezeGuest(vmId, { maxMs: 200 }, options)).toBe(true)
   await expect.poll(() => agent.frozen, { timeout: 10_000 }).toBe(false)
-  expect(await host.thawGuest(stopped.config.vmId)).toBe(0)
+  expect(await host.thawGuest(vmId)).toBe(0)
 })
 
 test('the process that holds a guest frozen is killed: the capture agent thaws', async () => {
-  await using made = await TestCaptureHost.open()
-  const stopped = await made.kvm.addVm('stopped', [{ diskId: 'disk0', sizeBytes: MIB }])
-  await mkdir(stopped.runtimeDir, { recursive: true })
-  await using agent = await TestGuestAgent.open(stopped.guestAgentSocket)
-  const host = made.connect()
-  expect(await host.freezeGuest(stopped.config.vmId, { maxMs: 60_000 }, options)).toBe(true)
+  await using scene = await openFreezable()
+  const { made, agent, host, vmId } = scene
+  expect(await host.freezeGuest(vmId, { maxMs: 60_000 }, options)).toBe(true)
   for (const pid of made.agent.keeperPids()) process.kill(pid, 'SIGKILL')
   await expect.poll(() => agent.frozen, { timeout: 10_000 }).toBe(false)
-  expect(await host.thawGuest(stopped.config.vmId)).toBe(0)
+  expect(await host.thawGuest(vmId)).toBe(0)
 })
