@@ -66,28 +66,11 @@ export async function orderRestore(
   input: z.infer<typeof StartRestoreInput>,
   orderer: Orderer,
 ): Promise<Ordered> {
-  const repeated = await findRepeated(tx, input.idempotencyKey, {
+  const { newVmName, start } = input
+  return await orderOfPoint(tx, input, orderer, {
     kind: 'restore',
-    restorePointId: input.restorePointId,
-  })
-  if (repeated !== undefined) return repeated
-  const { point, machine } = await findPoint(tx, input.restorePointId)
-  const taken = await tx
-    .select({ id: vm.id })
-    .from(vm)
-    .where(and(eq(vm.agentId, point.agentId), eq(vm.name, input.newVmName), eq(vm.present, true)))
-  if (taken.length > 0) {
-    throw new PlatformError('target.vm_exists', `a VM named ${input.newVmName} is there already`)
-  }
-  const { newVmName, start, idempotencyKey, restorePointId } = input
-  const { repositoryId } = point
-  return await insertJob(tx, orderer, {
-    kind: 'restore',
-    machine,
-    repositoryId,
-    restorePointId,
-    idempotencyKey,
-    body: (jobId) => ({ type: 'restore-vm', jobId, restorePointId, repositoryId, newVmName, start }),
+    check: async (agentId) => await refuseTakenName(tx, agentId, newVmName),
+    body: (place) => ({ type: 'restore-vm', ...place, newVmName, start }),
   })
 }
 
@@ -97,21 +80,9 @@ export async function orderVerify(
   input: z.infer<typeof StartVerifyInput>,
   orderer: Orderer,
 ): Promise<Ordered> {
-  const repeated = await findRepeated(tx, input.idempotencyKey, {
+  return await orderOfPoint(tx, input, orderer, {
     kind: 'verify',
-    restorePointId: input.restorePointId,
-  })
-  if (repeated !== undefined) return repeated
-  const { point, machine } = await findPoint(tx, input.restorePointId)
-  const { restorePointId, idempotencyKey } = input
-  const { repositoryId } = point
-  return await insertJob(tx, orderer, {
-    kind: 'verify',
-    machine,
-    repositoryId,
-    restorePointId,
-    idempotencyKey,
-    body: (jobId) => ({ type: 'verify-restore-point', jobId, restorePointId, repositoryId }),
+    body: (place) => ({ type: 'verify-restore-point', ...place }),
   })
 }
 
@@ -231,6 +202,42 @@ async function findPoint(tx: TenantTransaction, restorePointId: string) {
   if (row === undefined) throw new PlatformError('resource.not_found', `restore point ${restorePointId} is not there`)
   refuseMissing(row.store)
   return row
+}
+
+interface PointOrder {
+  readonly kind: JobKind
+  /** Rejects where the agent of the point cannot do it. */
+  readonly check?: (agentId: string) => Promise<void>
+  readonly body: (place: { jobId: string; restorePointId: string; repositoryId: string }) => AgentCommand
+}
+
+async function orderOfPoint(
+  tx: TenantTransaction,
+  { restorePointId, idempotencyKey }: { readonly restorePointId: string; readonly idempotencyKey: string },
+  orderer: Orderer,
+  { kind, check, body }: PointOrder,
+): Promise<Ordered> {
+  const repeated = await findRepeated(tx, idempotencyKey, { kind, restorePointId })
+  if (repeated !== undefined) return repeated
+  const { point, machine } = await findPoint(tx, restorePointId)
+  await check?.(point.agentId)
+  const { repositoryId } = point
+  return await insertJob(tx, orderer, {
+    kind,
+    machine,
+    repositoryId,
+    restorePointId,
+    idempotencyKey,
+    body: (jobId) => body({ jobId, restorePointId, repositoryId }),
+  })
+}
+
+async function refuseTakenName(tx: TenantTransaction, agentId: string, name: string): Promise<void> {
+  const taken = await tx
+    .select({ id: vm.id })
+    .from(vm)
+    .where(and(eq(vm.agentId, agentId), eq(vm.name, name), eq(vm.present, true)))
+  if (taken.length > 0) throw new PlatformError('target.vm_exists', `a VM named ${name} is there already`)
 }
 
 interface JobOrder {

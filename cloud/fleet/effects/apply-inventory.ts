@@ -1,11 +1,28 @@
 import type { InventoryReport, RepositoryReport, VmReport } from '@sendense/shared/contracts/inventory.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { and, eq, notInArray, sql } from 'drizzle-orm'
+import { and, eq, notInArray, type SQL, sql } from 'drizzle-orm'
+import type { PgColumn } from 'drizzle-orm/pg-core'
 import { agent } from '../../db/schema/fleet.ts'
 import { repository, vm } from '../../db/schema/protection.ts'
 import type { EffectContext } from '../event-ingestion.ts'
 
 const ROWS_PER_STATEMENT = 500
+/** What each report tells anew. */
+const VM_FACTS = [
+  'platform',
+  'platformRef',
+  'name',
+  'hostName',
+  'powerState',
+  'guestAgent',
+  'memoryBytes',
+  'cpuCount',
+  'disks',
+  'restoredFrom',
+  'present',
+  'reportedAt',
+] as const
+const REPOSITORY_FACTS = ['name', 'kind', 'location', 'state', 'capacityBytes', 'freeBytes', 'checkedAt'] as const
 
 /**
  * Replaces what is known of an agent's VMs and repositories. What the report does not list is kept as not
@@ -41,20 +58,7 @@ async function writeVms(vms: readonly VmReport[], reportedAt: Date, { tx, known 
       .values(some)
       .onConflictDoUpdate({
         target: [vm.mspId, vm.id],
-        set: {
-          platform: sql`excluded.platform`,
-          platformRef: sql`excluded.platform_ref`,
-          name: sql`excluded.name`,
-          hostName: sql`excluded.host_name`,
-          powerState: sql`excluded.power_state`,
-          guestAgent: sql`excluded.guest_agent`,
-          memoryBytes: sql`excluded.memory_bytes`,
-          cpuCount: sql`excluded.cpu_count`,
-          disks: sql`excluded.disks`,
-          restoredFrom: sql`excluded.restored_from`,
-          present: sql`excluded.present`,
-          reportedAt: sql`excluded.reported_at`,
-        },
+        set: asInserted(vm, VM_FACTS),
         setWhere: eq(vm.agentId, agentId),
       })
       .returning({ id: vm.id })
@@ -90,15 +94,7 @@ async function writeRepositories(
       .values(some)
       .onConflictDoUpdate({
         target: [repository.mspId, repository.id],
-        set: {
-          name: sql`excluded.name`,
-          kind: sql`excluded.kind`,
-          location: sql`excluded.location`,
-          state: sql`excluded.state`,
-          capacityBytes: sql`excluded.capacity_bytes`,
-          freeBytes: sql`excluded.free_bytes`,
-          checkedAt: sql`excluded.checked_at`,
-        },
+        set: asInserted(repository, REPOSITORY_FACTS),
         setWhere: eq(repository.agentId, agentId),
       })
       .returning({ id: repository.id })
@@ -111,6 +107,12 @@ async function writeRepositories(
     .update(repository)
     .set({ state: 'missing' })
     .where(and(eq(repository.agentId, agentId), listed.length === 0 ? undefined : notInArray(repository.id, listed)))
+}
+
+/** Columns of a row that is there already, as the one that could not be inserted has them. */
+function asInserted<K extends string>(table: Readonly<Record<K, PgColumn>>, columns: readonly K[]): Record<K, SQL> {
+  const pairs = columns.map((column) => [column, sql`excluded.${sql.identifier(table[column].name)}`] as const)
+  return Object.fromEntries(pairs) as Record<K, SQL>
 }
 
 function chunksOf<T>(rows: readonly T[]): T[][] {
