@@ -226,10 +226,11 @@ async function openRepositories(
   const clock = systemClock
   const entries: RepositoryEntry[] = []
   if (config.repository !== undefined) {
-    const { dir, name, rate } = config.repository
+    const { dir, name, encryption, rate } = config.repository
     const entry = await prepareLocalRepository({
       dir,
       name,
+      encryption,
       stateDir: config.stateDir,
       runtimeDir: path.join(config.runtimeDir, 'repositories'),
       signingKey: identity.signingKey,

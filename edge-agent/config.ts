@@ -63,6 +63,7 @@ const Environment = z.object({
   SENDENSE_EDGE_KVM_RUNTIME_DIR: directory.optional(),
   SENDENSE_EDGE_REPOSITORY_DIR: directory.optional(),
   SENDENSE_EDGE_REPOSITORY_NAME: z.string().min(1).max(255).default('local repository'),
+  SENDENSE_EDGE_REPOSITORY_ENCRYPTION: z.enum(['none', 'luks']).default('none'),
   SENDENSE_EDGE_REPOSITORY_RATE: z.string().transform(parseRate).optional(),
   SENDENSE_EDGE_TUNNEL_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
   SENDENSE_EDGE_TUNNEL_HOST: z.string().min(1).max(255).optional(),
@@ -97,6 +98,8 @@ export interface EdgeAgentConfig {
     | {
         readonly dir: string
         readonly name: string
+        /** Decided when it is made. */
+        readonly encryption: 'none' | 'luks'
         /** How fast its data may be moved, all jobs together. Absent: unlimited. */
         readonly rate?: RateSchedule
       }
@@ -145,6 +148,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
         : {
             dir: repositoryDir,
             name: found.SENDENSE_EDGE_REPOSITORY_NAME,
+            encryption: found.SENDENSE_EDGE_REPOSITORY_ENCRYPTION,
             ...(found.SENDENSE_EDGE_REPOSITORY_RATE === undefined ? {} : { rate: found.SENDENSE_EDGE_REPOSITORY_RATE }),
           },
     tunnel:

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { readOptionalFile, writeSecretFile } from '@sendense/shared/runtime/secret-file.ts'
@@ -17,6 +18,8 @@ const RepositorySecret = z.strictObject({
   dir: z.string(),
   /** 32 bytes, base64. */
   idKey: z.base64(),
+  /** 32 bytes, base64: encrypts its layers. Absent: they are not encrypted. */
+  layerKey: z.base64().optional(),
   /** Its descriptor was made: from then on an empty place means that the storage is away, not that it is new. */
   made: z.boolean(),
 })
@@ -26,6 +29,8 @@ export interface LocalRepositoryOptions {
   readonly stateDir: string
   readonly dir: string
   readonly name: string
+  /** Whether what is stored is encrypted; `none` unless given. Of a repository that is there it must say what that is. */
+  readonly encryption?: 'none' | 'luks'
   /** Sockets: a short path. */
   readonly runtimeDir: string
   readonly signingKey: SigningKey
@@ -34,17 +39,25 @@ export interface LocalRepositoryOptions {
   readonly logger: Logger
 }
 
-/** The repository of QCOW2 chains in a directory of this machine; made when it is first opened, with keys of its own. */
+/**
+ * The repository of QCOW2 chains in a directory of this machine; made when it is first opened, with keys of its own.
+ * Rejects with `config.invalid` where it is there already and encrypted otherwise than asked for.
+ */
 export async function prepareLocalRepository(options: LocalRepositoryOptions): Promise<RepositoryEntry> {
   const secretsDir = secretsDirOf(options)
   await mkdir(secretsDir, { recursive: true, mode: 0o700 })
   const secret = (await findSecret(secretsDir, options.dir)) ?? (await makeSecret(secretsDir, options))
+  const encryption = secret.layerKey === undefined ? 'none' : 'luks'
+  if (encryption !== (options.encryption ?? 'none')) {
+    const text = `the repository in ${options.dir} was made with encryption ${encryption}: that cannot be changed`
+    throw new PlatformError('config.invalid', text)
+  }
   return entryOf(options, secret)
 }
 
 /** The same where it is there already; makes nothing. Undefined: this agent has made none in that directory. */
 export async function findLocalRepository(
-  options: Omit<LocalRepositoryOptions, 'name' | 'newId'>,
+  options: Omit<LocalRepositoryOptions, 'name' | 'newId' | 'encryption'>,
 ): Promise<RepositoryEntry | undefined> {
   const secret = await findSecret(secretsDirOf(options), options.dir)
   return secret?.made === true ? entryOf(options, secret) : undefined
@@ -54,21 +67,26 @@ function secretsDirOf({ stateDir }: { readonly stateDir: string }): string {
   return path.join(stateDir, 'repositories')
 }
 
-function entryOf(options: Omit<LocalRepositoryOptions, 'name' | 'newId'>, initial: RepositorySecret): RepositoryEntry {
+function entryOf(
+  options: Omit<LocalRepositoryOptions, 'name' | 'newId' | 'encryption'>,
+  initial: RepositorySecret,
+): RepositoryEntry {
   const { dir, runtimeDir, signingKey, clock, logger } = options
   const { repositoryId, name } = initial
   let secret = initial
   return {
     record: { repositoryId, name, kind: 'qcow2-chain', location: dir },
     async open({ signal }) {
+      const layerKey = secret.layerKey === undefined ? {} : { layerKey: Buffer.from(secret.layerKey, 'base64') }
       if (!secret.made) {
-        await createQcow2Repository({ dir, repositoryId, clock }, { signal })
+        await createQcow2Repository({ dir, repositoryId, ...layerKey, clock }, { signal })
         secret = await writeSecret(secretsDirOf(options), { ...secret, made: true })
       }
       const idKey = Buffer.from(secret.idKey, 'base64')
       const trustedPublicKeys = [signingKey.publicKey]
+      const keys = { idKey, ...layerKey, signingKey, trustedPublicKeys }
       return await openQcow2Repository(
-        { dir, expectedRepositoryId: repositoryId, idKey, signingKey, trustedPublicKeys, runtimeDir, clock, logger },
+        { dir, expectedRepositoryId: repositoryId, ...keys, runtimeDir, clock, logger },
         { signal },
       )
     },
@@ -95,9 +113,13 @@ async function namesIn(dir: string): Promise<string[]> {
   }
 }
 
-async function makeSecret(secretsDir: string, { dir, name, newId }: LocalRepositoryOptions): Promise<RepositorySecret> {
+async function makeSecret(
+  secretsDir: string,
+  { dir, name, newId, encryption }: LocalRepositoryOptions,
+): Promise<RepositorySecret> {
   const idKey = randomBytes(32).toString('base64')
-  return await writeSecret(secretsDir, { repositoryId: newId(), name, dir, idKey, made: false })
+  const layerKey = encryption !== 'luks' ? {} : { layerKey: randomBytes(32).toString('base64') }
+  return await writeSecret(secretsDir, { repositoryId: newId(), name, dir, idKey, ...layerKey, made: false })
 }
 
 async function writeSecret(secretsDir: string, secret: RepositorySecret): Promise<RepositorySecret> {

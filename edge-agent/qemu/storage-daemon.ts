@@ -9,6 +9,7 @@ import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { NbdEndpoint } from '../block/block-endpoint.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import { daemonObjectTypes } from './daemon-object-types.ts'
+import { handSecret, type QemuSecret } from './qemu-secret.ts'
 
 /**
  * QEMU's server allocates a buffer for each request; glibc would give one of a MiB back to the system each time and take
@@ -53,6 +54,8 @@ export interface StorageDaemonOptions {
    * each other (docs/decisions/0010). Default: QEMU's, 64.
    */
   readonly ioThreadsMax?: number
+  /** What encrypted nodes call by its id. */
+  readonly secret?: QemuSecret | undefined
 }
 
 /**
@@ -84,7 +87,9 @@ export async function startStorageDaemon(options: StorageDaemonOptions, call: Ca
     throw new PlatformError('config.invalid', `the socket path ${socketPath} is longer than 107 bytes`)
   }
   const objects = await objectsOf(options, call)
-  const running = new RunningDaemon(commandLine(options, objects, socketPath), socketPath)
+  await using handed = await handSecret(options.secret)
+  const args = commandLine(options, { objects, secretArgs: handed.args, socketPath })
+  const running = new RunningDaemon(args, socketPath, handed.stdio)
   try {
     await running.waitUntilItAnswers(call.signal)
   } catch (error) {
@@ -113,13 +118,18 @@ function daemonHandle(running: RunningDaemon, exports: readonly StorageExport[])
 }
 
 /** `setpriv --pdeathsig` (util-linux): the kernel ends the daemon when the agent dies, however it dies. */
-function commandLine(options: StorageDaemonOptions, objects: readonly object[], socketPath: string): string[] {
+function commandLine(
+  options: StorageDaemonOptions,
+  own: { readonly objects: readonly object[]; readonly secretArgs: readonly string[]; readonly socketPath: string },
+): string[] {
+  const { objects, secretArgs, socketPath } = own
   const server = { addr: { type: 'unix', path: socketPath } }
   return [
     '--pdeathsig',
     'KILL',
     '--',
     'qemu-storage-daemon',
+    ...secretArgs,
     ...objects.flatMap((object) => ['--object', JSON.stringify(object)]),
     ...options.nodes.flatMap((node) => ['--blockdev', JSON.stringify(node)]),
     '--nbd-server',
@@ -154,10 +164,10 @@ class RunningDaemon {
   #asked = false
   #ended: string | undefined
 
-  constructor(args: readonly string[], socketPath: string) {
+  constructor(args: readonly string[], socketPath: string, stdio: readonly number[]) {
     this.socketPath = socketPath
     const env = { ...process.env, ...KEEP_BUFFERS }
-    this.#process = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'], env })
+    this.#process = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe', ...stdio], env })
     this.#process.stderr?.setEncoding('utf8')
     this.#process.stderr?.on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL_BYTES)

@@ -79,7 +79,7 @@ export class ChainBackupWriter implements BackupWriter {
     await daemon.stop({ signal })
     context.crashPoint('daemon-stopped')
     for (const disk of disks.values()) {
-      const report = await checkQcow2Image(disk.partialPath, { signal })
+      const report = await checkQcow2Image(disk.partialPath, { signal, secret: context.layerSecret })
       if (report.corruptions > 0) {
         throw new PlatformError('repository.io_failed', `the new layer of disk ${disk.diskId} is damaged`, {
           details: { diskId: disk.diskId, output: report.output.slice(0, 500) },

@@ -1,5 +1,7 @@
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
+import type { createQcow2Image } from '../../qemu/qemu-img.ts'
+import type { QemuSecret } from '../../qemu/qemu-secret.ts'
 import type { ManifestStore } from './manifest-store.ts'
 import type { PlacementStore } from './placement-store.ts'
 import type { RepositoryDescriptor } from './repository-descriptor.ts'
@@ -40,10 +42,13 @@ export interface ChainContext {
   readonly placements: PlacementStore
   /** Key of the chunk ids. */
   readonly idKey: Uint8Array
+  /** Encrypts the layers; undefined: they are not encrypted. */
+  readonly layerSecret: QemuSecret | undefined
   readonly runtimeDir: string
   readonly chainLayersMax: number
   readonly clock: Clock
   readonly logger: Logger | undefined
+  readonly createImage: typeof createQcow2Image
   /** Called at each step of sealing, deleting and merging; what it throws is the step's failure. */
   readonly crashPoint: (step: ChainStep) => void
 }

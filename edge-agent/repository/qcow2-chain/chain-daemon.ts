@@ -28,22 +28,28 @@ export async function startChainDaemon(
   { layers, ...options }: ChainDaemonOptions,
   call: CallOptions,
 ): Promise<StorageDaemon> {
+  const { runtimeDir, layerSecret } = context
   try {
-    return await startStorageDaemon({ runtimeDir: context.runtimeDir, ...options }, call)
+    return await startStorageDaemon({ runtimeDir, ...options, secret: layerSecret }, call)
   } catch (error) {
-    if (isPlatformError(error, 'qemu.start_failed')) await expectWholeLayers(context.dir, layers, error, call)
+    if (isPlatformError(error, 'qemu.start_failed')) await expectWholeLayers(context, layers, error, call)
     throw error
   }
 }
 
-async function expectWholeLayers(dir: string, layers: readonly string[], cause: PlatformError, call: CallOptions) {
+async function expectWholeLayers(
+  { dir, layerSecret }: ChainContext,
+  layers: readonly string[],
+  cause: PlatformError,
+  { signal }: CallOptions,
+): Promise<void> {
   for (const layer of layers) {
     const damaged = new PlatformError('repository.chunk_corrupt', `layer ${layer} is damaged: ${cause.message}`, {
       cause,
       details: { layer },
     })
     try {
-      const report = await checkQcow2Image(join(dir, layer), call)
+      const report = await checkQcow2Image(join(dir, layer), { signal, secret: layerSecret })
       if (report.corruptions > 0) throw damaged
     } catch (error) {
       throw isPlatformError(error, 'qemu.command_failed') ? damaged : error

@@ -6,7 +6,7 @@ import type { BlockSource, CallOptions } from '../../block/block-source.ts'
 import type { ChunkIds } from '../../mover/chunk-ids.ts'
 import { openNbdSink } from '../../nbd/client/nbd-sink.ts'
 import { openNbdSource } from '../../nbd/client/nbd-source.ts'
-import { checkQcow2Image, createQcow2Image } from '../../qemu/qemu-img.ts'
+import { checkQcow2Image } from '../../qemu/qemu-img.ts'
 import type { BlockNode, StorageDaemon, StorageExport } from '../../qemu/storage-daemon.ts'
 import type { ManifestDisk } from '../restore-point-manifest.ts'
 import { verifiedSource } from '../verified-source.ts'
@@ -14,10 +14,9 @@ import type { ChainContext } from './chain-context.ts'
 import { startChainDaemon } from './chain-daemon.ts'
 import { copyMerged, type MergedRanges, readMergedAgain } from './copy-merged.ts'
 import { makeDirectoryDurably, syncDirectory, syncFile } from './durable-file.ts'
-import { readOnlyChain, writableLayer } from './layer-graph.ts'
+import { expectLayer, readOnlyChain, secretOf, writableLayer } from './layer-graph.ts'
 import type { LayerRun } from './merge-plan.ts'
 import { loadChunkIds } from './page-store.ts'
-import { checkLayerHeader } from './qcow2-header.ts'
 import { layerPath } from './repository-layout.ts'
 
 export interface MergeOptions extends CallOptions {
@@ -43,7 +42,7 @@ const MERGED = 'merged'
 export async function mergeLayers(context: ChainContext, run: LayerRun, options: MergeOptions): Promise<string> {
   const { vmId, disk, workDir, signal } = options
   for (const layer of [...run.replaces, ...run.below]) {
-    await checkLayerHeader(join(context.dir, layer), disk.sizeBytes)
+    await expectLayer(context, layer, disk.sizeBytes)
   }
   const chunkIds = await loadChunkIds(context.dir, disk, signal)
   const partialPath = resolve(workDir, `${run.diskId}.qcow2`)
@@ -77,7 +76,10 @@ async function writeMerged(context: ChainContext, run: LayerRun, options: WriteO
   const { idKey } = context
   const backing = run.below[0] === undefined ? {} : { backingName: basename(run.below[0]) }
   await rm(partialPath, { force: true })
-  await createQcow2Image({ path: partialPath, sizeBytes: options.disk.sizeBytes, ...backing }, { signal })
+  await context.createImage(
+    { path: partialPath, sizeBytes: options.disk.sizeBytes, ...backing, ...secretOf(context) },
+    { signal },
+  )
   const layers = [...run.replaces, ...run.below]
   await using daemon = await startChainDaemon(context, { ...graphOf(context, run, partialPath), layers }, { signal })
   let ranges: MergedRanges
@@ -92,7 +94,7 @@ async function writeMerged(context: ChainContext, run: LayerRun, options: WriteO
   }
   context.crashPoint('merge-copied')
   await daemon.stop({ signal })
-  const report = await checkQcow2Image(partialPath, { signal })
+  const report = await checkQcow2Image(partialPath, { signal, secret: context.layerSecret })
   if (report.corruptions > 0) {
     throw new PlatformError('repository.io_failed', `the merged layer of disk ${run.diskId} is damaged`, {
       details: { diskId: run.diskId, output: report.output.slice(0, 500) },
@@ -105,19 +107,19 @@ async function writeMerged(context: ChainContext, run: LayerRun, options: WriteO
 
 /** The whole content, each layer of the run alone with what it holds itself, and the new layer over what stays below. */
 function graphOf(
-  { dir }: ChainContext,
+  context: ChainContext,
   run: LayerRun,
   partialPath: string,
 ): { nodes: BlockNode[]; exports: StorageExport[] } {
-  const whole = readOnlyChain(dir, [...run.replaces, ...run.below], 'w')
+  const whole = readOnlyChain(context, [...run.replaces, ...run.below], 'w')
   const below = run.below.length === 0 ? null : (whole.nodes[run.below.length - 1]?.['node-name'] ?? null)
-  const nodes = [...whole.nodes, writableLayer(partialPath, MERGED, below)]
+  const nodes = [...whole.nodes, writableLayer(context, { path: partialPath, name: MERGED, backing: below })]
   const exports: StorageExport[] = [
     { name: WHOLE, nodeName: whole.top ?? '', writable: false },
     { name: MERGED, nodeName: MERGED, writable: true },
   ]
   for (const [index, layer] of ownLayersOf(run).entries()) {
-    const alone = readOnlyChain(dir, [layer], `s${index}`)
+    const alone = readOnlyChain(context, [layer], `s${index}`)
     nodes.push(...alone.nodes)
     exports.push({ name: ownExport(index), nodeName: alone.top ?? '', writable: false, allocationDepth: true })
   }
@@ -156,7 +158,7 @@ interface ReadBack extends CallOptions {
 /** Whether the new file, opened as any reader would, gives what was written. */
 async function readBack(context: ChainContext, layers: readonly string[], options: ReadBack): Promise<void> {
   const { chunkIds, ranges, signal } = options
-  const { nodes, top } = readOnlyChain(context.dir, layers, 'm')
+  const { nodes, top } = readOnlyChain(context, layers, 'm')
   const exports = [{ name: MERGED, nodeName: top ?? '', writable: false }]
   await using daemon = await startChainDaemon(context, { nodes, exports, layers }, { signal })
   const source = await openNbdSource(daemon.endpoint(MERGED), { signal })

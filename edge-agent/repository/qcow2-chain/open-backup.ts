@@ -5,7 +5,6 @@ import type { CallOptions } from '../../block/block-source.ts'
 import { CHUNK_ID_BYTES, ChunkIds } from '../../mover/chunk-ids.ts'
 import { openNbdSink } from '../../nbd/client/nbd-sink.ts'
 import { openNbdSource } from '../../nbd/client/nbd-source.ts'
-import { createQcow2Image } from '../../qemu/qemu-img.ts'
 import type { BlockNode, StorageDaemon, StorageExport } from '../../qemu/storage-daemon.ts'
 import { baseDiskOf, baseMismatch, checkNewBackup } from '../new-backup-check.ts'
 import { repositorySink, repositorySource } from '../repository-disk.ts'
@@ -14,10 +13,9 @@ import type { ManifestDisk, SealedManifest } from '../restore-point-manifest.ts'
 import { ChainBackupWriter, type ChainWriterDisk } from './backup-writer.ts'
 import type { ChainContext } from './chain-context.ts'
 import { type ChainDaemonOptions, startChainDaemon } from './chain-daemon.ts'
-import { NEW_LAYER_IO_THREADS, readOnlyChain, writableLayer } from './layer-graph.ts'
+import { expectLayer, NEW_LAYER_IO_THREADS, readOnlyChain, secretOf, writableLayer } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
 import type { PlacedLayers } from './placement-store.ts'
-import { checkLayerHeader } from './qcow2-header.ts'
 import { folders, layerPath } from './repository-layout.ts'
 import { takeVmLock } from './vm-lock.ts'
 
@@ -115,9 +113,9 @@ function planDisk(context: ChainContext, { backup, asked, parent, placed, partia
 async function createLayer(context: ChainContext, plan: PlannedDisk, call: CallOptions): Promise<void> {
   const { sizeBytes } = plan.asked
   const below = plan.layers.slice(1)
-  for (const layer of below) await checkLayerHeader(join(context.dir, layer), sizeBytes)
+  for (const layer of below) await expectLayer(context, layer, sizeBytes)
   const backing = below[0] === undefined ? {} : { backingName: basename(below[0]) }
-  await createQcow2Image({ path: resolve(plan.partialPath), sizeBytes, ...backing }, call)
+  await context.createImage({ path: resolve(plan.partialPath), sizeBytes, ...backing, ...secretOf(context) }, call)
 }
 
 function daemonOptions(context: ChainContext, plans: readonly PlannedDisk[]): ChainDaemonOptions {
@@ -125,8 +123,11 @@ function daemonOptions(context: ChainContext, plans: readonly PlannedDisk[]): Ch
   const exports: StorageExport[] = []
   for (const [index, plan] of plans.entries()) {
     const below = plan.layers.slice(1)
-    const chain = readOnlyChain(context.dir, below, `d${index}`)
-    nodes.push(...chain.nodes, writableLayer(plan.partialPath, `d${index}`, chain.top))
+    const chain = readOnlyChain(context, below, `d${index}`)
+    nodes.push(
+      ...chain.nodes,
+      writableLayer(context, { path: plan.partialPath, name: `d${index}`, backing: chain.top }),
+    )
     exports.push({ name: sinkExport(index), nodeName: `d${index}`, writable: true })
     if (chain.top !== null) exports.push({ name: baseExport(index), nodeName: chain.top, writable: false })
   }

@@ -5,9 +5,10 @@ import { expect, onTestFinished, test } from 'vitest'
 import { checkLayerHeader } from './qcow2-header.ts'
 
 const SIZE_BYTES = 1024 * 1024
+const plain = { sizeBytes: SIZE_BYTES, encrypted: false }
 
 test('a plain layer of the right size passes', async () => {
-  await expect(checkLayerHeader(await fileOf(header()), SIZE_BYTES)).resolves.toBeUndefined()
+  await expect(checkLayerHeader(await fileOf(header()), plain)).resolves.toBeUndefined()
 })
 
 test.each<[string, (bytes: Buffer) => unknown]>([
@@ -22,15 +23,30 @@ test.each<[string, (bytes: Buffer) => unknown]>([
   const bytes = header()
   change(bytes)
   const path = await fileOf(bytes)
-  await expect(checkLayerHeader(path, SIZE_BYTES)).rejects.toMatchObject({ code: 'repository.chunk_corrupt' })
+  await expect(checkLayerHeader(path, plain)).rejects.toMatchObject({ code: 'repository.chunk_corrupt' })
+})
+
+test('in an encrypted repository only LUKS will do', async () => {
+  const encrypted = { ...plain, encrypted: true }
+  await expect(checkLayerHeader(await withMethod(2), encrypted)).resolves.toBeUndefined()
+  for (const method of [0, 1]) {
+    const refused = checkLayerHeader(await withMethod(method), encrypted)
+    await expect(refused).rejects.toMatchObject({ code: 'repository.chunk_corrupt' })
+  }
 })
 
 test('a layer that is cut or missing is repository.chunk_corrupt', async () => {
   const corrupt = { code: 'repository.chunk_corrupt' }
   const path = await fileOf(header().subarray(0, 103))
-  await expect(checkLayerHeader(path, SIZE_BYTES)).rejects.toMatchObject(corrupt)
-  await expect(checkLayerHeader(`${path}-none`, SIZE_BYTES)).rejects.toMatchObject(corrupt)
+  await expect(checkLayerHeader(path, plain)).rejects.toMatchObject(corrupt)
+  await expect(checkLayerHeader(`${path}-none`, plain)).rejects.toMatchObject(corrupt)
 })
+
+async function withMethod(method: number): Promise<string> {
+  const bytes = header()
+  bytes.writeUInt32BE(method, 32)
+  return await fileOf(bytes)
+}
 
 function header(): Buffer {
   const bytes = Buffer.alloc(104)

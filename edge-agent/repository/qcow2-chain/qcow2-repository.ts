@@ -5,6 +5,7 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
 import type { CallOptions } from '../../block/block-source.ts'
+import { createQcow2Image } from '../../qemu/qemu-img.ts'
 import { restorePointNotFound, withRepositoryErrors } from '../repository-errors.ts'
 import type {
   BackupWriter,
@@ -18,6 +19,7 @@ import type {
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import type { ChainContext, ChainStep } from './chain-context.ts'
 import { deleteChainPoint } from './delete-point.ts'
+import { layerSecretOf } from './layer-key.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { createManifestStore } from './manifest-store.ts'
 import { openChainBackup } from './open-backup.ts'
@@ -36,6 +38,8 @@ export interface Qcow2RepositoryOptions {
   readonly expectedRepositoryId: string
   /** 32 bytes: the key of its chunk ids. */
   readonly idKey: Uint8Array
+  /** 32 bytes, for a repository that was made with one. */
+  readonly layerKey?: Uint8Array
   /** Seals manifests; those it sealed are believed. */
   readonly signingKey: SigningKey
   /** Further keys whose manifests are believed; SPKI DER, base64. */
@@ -46,6 +50,8 @@ export interface Qcow2RepositoryOptions {
   readonly logger?: Logger
   /** Layers of a chain at most; 32 where not given. */
   readonly chainLayersMax?: number
+  /** For tests: makes the file of a new layer. */
+  readonly createImage?: typeof createQcow2Image
   /** For tests: called at each step of sealing, deleting and merging. */
   readonly crashPoint?: (step: ChainStep) => void
 }
@@ -53,7 +59,7 @@ export interface Qcow2RepositoryOptions {
 /**
  * Opens a repository of QCOW2 chains on a file system of this machine and removes what dead writers left in it.
  * Rejects with `repository.missing`, `repository.not_a_repository`, `repository.format_unsupported`,
- * `repository.io_failed`.
+ * `repository.key_wrong`, `repository.io_failed`.
  */
 export async function openQcow2Repository(options: Qcow2RepositoryOptions, call: CallOptions): Promise<Repository> {
   if (options.idKey.length !== ID_KEY_BYTES) {
@@ -69,10 +75,12 @@ export async function openQcow2Repository(options: Qcow2RepositoryOptions, call:
     manifests: createManifestStore(stores),
     placements: createPlacementStore(stores),
     idKey: options.idKey,
+    layerSecret: layerSecretOf(descriptor, options.layerKey),
     runtimeDir: options.runtimeDir,
     chainLayersMax: options.chainLayersMax ?? CHAIN_LAYERS_MAX,
     clock: options.clock,
     logger: options.logger,
+    createImage: options.createImage ?? createQcow2Image,
     crashPoint: options.crashPoint ?? (() => undefined),
   }
   const repository = new Qcow2Repository(context, options.expectedRepositoryId, options.idKey)

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { Instant } from '@sendense/shared/contracts/identifiers.ts'
+import { Hash256, Instant } from '@sendense/shared/contracts/identifiers.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
 import { z } from 'zod'
 import type { CallOptions } from '../../block/block-source.ts'
 import { withRepositoryErrors } from '../repository-errors.ts'
 import { syncDirectory, writeDurably } from './durable-file.ts'
+import { layerKeyCheck } from './layer-key.ts'
 import { DESCRIPTOR_FILE } from './repository-layout.ts'
 
 export const CHUNK_SIZE_DEFAULT_BYTES = 256 * 1024
@@ -30,6 +31,8 @@ export const RepositoryDescriptor = z.strictObject({
     .max(CHUNK_SIZE_MAX_BYTES)
     .refine((size) => Number.isInteger(Math.log2(size)), 'a power of two'),
   createdAt: Instant,
+  /** Absent: layers are not encrypted. */
+  encryption: z.strictObject({ method: z.literal('luks-aes-256-xts'), keyCheck: Hash256 }).optional(),
 })
 export type RepositoryDescriptor = z.infer<typeof RepositoryDescriptor>
 
@@ -58,6 +61,8 @@ export interface NewQcow2Repository {
   readonly dir: string
   readonly repositoryId: string
   readonly chunkSizeBytes?: number
+  /** 32 random bytes: encrypts all layers, and is needed to open them for ever. Absent: they are not encrypted. */
+  readonly layerKey?: Uint8Array
   readonly clock?: Clock
 }
 
@@ -75,6 +80,7 @@ export async function createQcow2Repository(repository: NewQcow2Repository, opti
     kind: 'qcow2-chain',
     chunkSizeBytes: repository.chunkSizeBytes ?? CHUNK_SIZE_DEFAULT_BYTES,
     createdAt: (repository.clock ?? systemClock).now().toISOString(),
+    ...encryptionOf(repository),
   })
   if (!descriptor.success) throw new PlatformError('input.invalid', descriptor.error.message)
   await withRepositoryErrors(`making a repository in ${dir}`, async () => {
@@ -89,6 +95,11 @@ export async function createQcow2Repository(repository: NewQcow2Repository, opti
     await writeDurably(join(dir, DESCRIPTOR_FILE), `${JSON.stringify(descriptor.data, null, 2)}\n`, temporaryPath)
     await syncDirectory(dirname(dir))
   })
+}
+
+function encryptionOf({ repositoryId, layerKey }: NewQcow2Repository): Pick<RepositoryDescriptor, 'encryption'> {
+  if (layerKey === undefined) return {}
+  return { encryption: { method: 'luks-aes-256-xts', keyCheck: layerKeyCheck(repositoryId, layerKey) } }
 }
 
 function parseDescriptor(dir: string, text: string): RepositoryDescriptor {

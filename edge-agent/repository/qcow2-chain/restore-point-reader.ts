@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { BlockSource, CallOptions } from '../../block/block-source.ts'
 import type { ChunkIds } from '../../mover/chunk-ids.ts'
 import { openNbdSource } from '../../nbd/client/nbd-source.ts'
@@ -9,10 +8,9 @@ import type { RestorePointReader } from '../repository.ts'
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import type { ChainContext } from './chain-context.ts'
 import { startChainDaemon } from './chain-daemon.ts'
-import { readOnlyChain } from './layer-graph.ts'
+import { expectLayer, readOnlyChain } from './layer-graph.ts'
 import { loadChunkIds } from './page-store.ts'
 import type { PlacedLayers } from './placement-store.ts'
-import { checkLayerHeader } from './qcow2-header.ts'
 
 /** A restore point whose layers are merged while it is opened is looked for again, so often at most. */
 const LOOKS_MAX = 10
@@ -50,9 +48,9 @@ async function openPlaced(
   const ids = new Map<string, ChunkIds>()
   for (const [index, disk] of sealed.manifest.disks.entries()) {
     const layers = placed.get(disk.diskId) ?? []
-    for (const layer of layers) await checkLayerHeader(join(context.dir, layer), disk.sizeBytes)
+    for (const layer of layers) await expectLayer(context, layer, disk.sizeBytes)
     ids.set(disk.diskId, await loadChunkIds(context.dir, disk, call.signal))
-    const chain = readOnlyChain(context.dir, layers, `d${index}`)
+    const chain = readOnlyChain(context, layers, `d${index}`)
     nodes.push(...chain.nodes)
     if (chain.top !== null) exports.push({ name: disk.diskId, nodeName: chain.top, writable: false })
   }

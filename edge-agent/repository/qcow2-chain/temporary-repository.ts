@@ -18,16 +18,19 @@ export interface TemporaryRepository extends AsyncDisposable {
 
 export async function makeTemporaryRepository(
   call: CallOptions,
-  place: { readonly dir?: string; readonly chunkSizeBytes?: number } = {},
+  place: { readonly dir?: string; readonly chunkSizeBytes?: number; readonly layerKey?: Uint8Array } = {},
 ): Promise<TemporaryRepository> {
   const root = await mkdtemp(join(tmpdir(), 'sd-'))
   const dir = place.dir ?? join(root, 'repository')
   const repositoryId = randomUUID()
-  await createQcow2Repository({ dir, repositoryId, chunkSizeBytes: place.chunkSizeBytes ?? 64 * 1024 }, call)
+  const chunkSizeBytes = place.chunkSizeBytes ?? 64 * 1024
+  const layerKey = place.layerKey === undefined ? {} : { layerKey: place.layerKey }
+  await createQcow2Repository({ dir, repositoryId, chunkSizeBytes, ...layerKey }, call)
   const options: Qcow2RepositoryOptions = {
     dir,
     expectedRepositoryId: repositoryId,
     idKey: randomBytes(32),
+    ...layerKey,
     signingKey: generateSigningKey(),
     trustedPublicKeys: [],
     runtimeDir: join(root, 'run'),
