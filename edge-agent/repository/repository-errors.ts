@@ -8,6 +8,20 @@ const systemErrorCodes: Readonly<Record<string, ErrorCode>> = {
   EFBIG: 'repository.no_space',
 }
 const diskErrorCodes: Partial<Record<ErrorCode, ErrorCode>> = {
+  // Of storages: what a person has to mend at them (keys, rights, read-only) keeps its code and its advice.
+  'storage.no_space': 'repository.no_space',
+  'storage.container_missing': 'repository.missing',
+  'storage.mount_missing': 'repository.missing',
+  'storage.mount_stale': 'repository.missing',
+  'storage.wrong_store': 'repository.missing',
+  'storage.not_found': 'repository.io_failed',
+  'storage.unreachable': 'repository.io_failed',
+  'storage.timeout': 'repository.io_failed',
+  'storage.throttled': 'repository.io_failed',
+  'storage.unavailable': 'repository.io_failed',
+  'storage.io_failed': 'repository.io_failed',
+  'storage.checksum_mismatch': 'repository.io_failed',
+  'storage.clock_skew': 'repository.io_failed',
   'source.read_failed': 'repository.io_failed',
   'target.no_space': 'repository.no_space',
   'nbd.no_space': 'repository.no_space',

@@ -6,15 +6,26 @@ import { backUp, copyInto, newBackupOf, restoreAll, sealFactsOf } from './reposi
 import type { SealedManifest } from './restore-point-manifest.ts'
 import { call, DISK_BYTES, Guest, type RepositoryFixture, sameBytes, UNIT_BYTES } from './scenario-guest.ts'
 
+export interface RepositoryTraits {
+  /** Whether restore points build on each other so that a chain of them gets too long. */
+  readonly chains: 'bounded' | 'none'
+}
+
 /**
  * The contract of Repository as tests. Every kind must pass all of them.
- * @param open makes an empty repository whose chains hold at most three restore points
+ * @param open makes an empty repository whose chains, if it has any, hold at most three restore points
  */
-export function describeRepository(kind: string, open: () => Promise<RepositoryFixture>): void {
+export function describeRepository(
+  kind: string,
+  open: () => Promise<RepositoryFixture>,
+  { chains }: RepositoryTraits = { chains: 'bounded' },
+): void {
   describe(`Repository conformance: ${kind}`, () => {
     describeContent(open)
     describeExistence(open)
     describeBases(open)
+    if (chains === 'bounded') describeChains(open)
+    else describeNoChains(open)
     describeRefusals(open)
     describeDeletion(open)
   })
@@ -230,7 +241,26 @@ function describeBases(open: () => Promise<RepositoryFixture>): void {
     await using writer = await fixture.repository.openBackup(good, call())
     expect(writer.disks.size).toBe(1)
   })
+}
 
+function describeNoChains(open: () => Promise<RepositoryFixture>): void {
+  test('there is always another restore point to build on, and each restores', async () => {
+    await using fixture = await open()
+    const guest = new Guest()
+    const models: [string, Uint8Array][] = []
+    for (let round = 0; round < 6; round += 1) {
+      await guest.fill(round, round + 1)
+      const { manifest } = await guest.backUp(fixture.repository)
+      expect(await fixture.repository.isChainFull(manifest.restorePointId, call())).toBe(false)
+      models.push([manifest.restorePointId, guest.disk.bytes.slice()])
+    }
+    for (const [id, model] of models) {
+      expect(sameBytes((await restoreAll(fixture.repository, id, call())).get('disk0'), model)).toBe(true)
+    }
+  })
+}
+
+function describeChains(open: () => Promise<RepositoryFixture>): void {
   test('a full chain says so, is not built on, and a full backup begins a new one', async () => {
     await using fixture = await open()
     const guest = new Guest()

@@ -1,9 +1,10 @@
 import { endOf, type Extent } from '@sendense/shared/domain/extent.ts'
 import { expectOnDisk } from '../block/block-range.ts'
-import type { BlockExtent, BlockSource, CallOptions } from '../block/block-source.ts'
+import type { BlockSource } from '../block/block-source.ts'
 import { ChunkHash } from '../mover/chunk-hash.ts'
 import type { ChunkIds } from '../mover/chunk-ids.ts'
 import { chunkCorrupt } from '../mover/run-content.ts'
+import { chunkExtents } from './chunk-extents.ts'
 
 export interface VerifiedSourceOptions {
   /** Of the same disk as the source. */
@@ -21,7 +22,7 @@ export function verifiedSource(source: BlockSource, { chunkIds, idKey }: Verifie
   const hash = new ChunkHash(idKey)
   return {
     sizeBytes,
-    extents: (range, options) => extentsOf(chunkIds, range, options),
+    extents: (range, options) => chunkExtents(chunkIds, range, options),
     read: async (offsetBytes, into, { signal }) => {
       signal.throwIfAborted()
       expectOnDisk(sizeBytes, offsetBytes, into.length)
@@ -51,23 +52,5 @@ function expectIds(chunkIds: ChunkIds, hash: ChunkHash, offsetBytes: number, byt
     const id = chunkIds.at((offsetBytes + at) / chunkSizeBytes)
     if (Buffer.compare(hash.idOf(chunk), id) === 0) continue
     throw chunkCorrupt('the restore point is damaged', offsetBytes + at, chunk.length)
-  }
-}
-
-async function* extentsOf(chunkIds: ChunkIds, range: Extent, { signal }: CallOptions): AsyncGenerator<BlockExtent> {
-  signal.throwIfAborted()
-  expectOnDisk(chunkIds.sizeBytes, range.offsetBytes, range.lengthBytes)
-  const { chunkSizeBytes } = chunkIds
-  const endBytes = endOf(range)
-  let start = range.offsetBytes
-  while (start < endBytes) {
-    signal.throwIfAborted()
-    let index = Math.floor(start / chunkSizeBytes)
-    const zero = chunkIds.isZero(index)
-    do index += 1
-    while (index * chunkSizeBytes < endBytes && chunkIds.isZero(index) === zero)
-    const stop = Math.min(index * chunkSizeBytes, endBytes)
-    yield { offsetBytes: start, lengthBytes: stop - start, zero, dirty: true }
-    start = stop
   }
 }

@@ -134,7 +134,8 @@ export class MemoryStore implements ObjectStore {
     const { sha256, retention } = options
     expectBody(body, { objectMaxBytes: this.objectMaxBytes, sha256 })
     const whole = await wholeBody(body, { signal: options.signal, sha256 })
-    const bytes = whole.slice()
+    // A Buffer's slice would be a view of the caller's memory.
+    const bytes = Uint8Array.from(whole)
     options.signal.throwIfAborted()
     const now = this.#clock.now()
     const present = this.#objects.get(key)

@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { ownProcessIdentity, type ProcessIdentity } from './process-identity.ts'
+import { ownProcessIdentity, type ProcessIdentity } from '../process-identity.ts'
 import { listLiveLocks, takeVmLock } from './vm-lock.ts'
 import { watchSyncs } from './watch-syncs.ts'
 

@@ -3,8 +3,8 @@ import { link, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { z } from 'zod'
+import { mayBeAlive, ownProcessIdentity, ProcessIdentity } from '../process-identity.ts'
 import { makeDirectoryDurably, syncDirectory } from './durable-file.ts'
-import { mayBeAlive, ownProcessIdentity, ProcessIdentity } from './process-identity.ts'
 import { folders } from './repository-layout.ts'
 
 const VmLockFile = z.strictObject({

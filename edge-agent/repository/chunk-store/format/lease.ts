@@ -1,5 +1,6 @@
 import { Instant } from '@sendense/shared/contracts/identifiers.ts'
 import { z } from 'zod'
+import { ProcessIdentity } from '../../process-identity.ts'
 import { type OpenContext, openAndParse, parseUtf8Json, type SealContext, sealJson } from './object-context.ts'
 import { leaseKey, type LeasePlace } from './object-keys.ts'
 import { objectKinds } from './sealed-object.ts'
@@ -18,6 +19,8 @@ export const Lease = z.strictObject({
   /** What it does, where it writes a restore point. */
   vmId: z.uuid().optional(),
   restorePointId: z.uuid().optional(),
+  /** Whose lease it is: who runs on the same machine can see that it is dead, and need not wait for the expiry. */
+  holder: ProcessIdentity.optional(),
 })
 export type Lease = z.infer<typeof Lease>
 

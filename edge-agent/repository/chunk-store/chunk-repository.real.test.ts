@@ -1,0 +1,97 @@
+import { randomUUID } from 'node:crypto'
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
+import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
+import { afterAll, beforeAll } from 'vitest'
+import { type Azurite, startAzurite } from '../../../test/harness/azurite.ts'
+import { type CephObjectGateway, startCephObjectGateway } from '../../../test/harness/ceph-object-gateway.ts'
+import { faultyStore } from '../../object-store/layers/faulty-store.ts'
+import { openLocalStore } from '../../object-store/local/local-store.ts'
+import { temporaryDirectory } from '../../object-store/local/temporary-directory.ts'
+import { createMemoryStore } from '../../object-store/memory/memory-store.ts'
+import { type ObjectStoreConfig, parseStoreConfig } from '../../object-store/object-store-config.ts'
+import type { ObjectStore } from '../../object-store/object-store.ts'
+import { openObjectStore } from '../../object-store/open-object-store.ts'
+import { describeRepository } from '../repository.conformance.ts'
+import type { RepositoryFixture } from '../scenario-guest.ts'
+import { lentStore, makeTestChunkRepository } from './test-chunk-repository.ts'
+
+const signal = AbortSignal.timeout(600_000)
+const space = { capacityBytes: 1e9, freeBytes: 1e9 }
+let ceph: CephObjectGateway
+let azurite: Azurite
+
+beforeAll(async () => {
+  azurite = await startAzurite()
+  ceph = await startCephObjectGateway()
+}, 120_000)
+afterAll(async () => {
+  await azurite?.[Symbol.asyncDispose]()
+  await ceph?.[Symbol.asyncDispose]()
+})
+
+describeRepository(
+  'chunks in a directory',
+  async () => {
+    const directory = await temporaryDirectory()
+    await openLocalStore({ directory: directory.path, create: { worm: false }, signal })
+    return await fixtureOf(parseStoreConfig({ kind: 'directory', directory: directory.path }), directory)
+  },
+  { chains: 'none' },
+)
+
+describeRepository('chunks on Ceph', async () => await fixtureOf(await makeBucket(false)), { chains: 'none' })
+
+describeRepository(
+  'chunks on Azurite',
+  async () => {
+    const { account, accountKey, endpoint } = azurite
+    const container = `c-${randomUUID()}`
+    await new BlobServiceClient(endpoint, new StorageSharedKeyCredential(account, accountKey)).createContainer(
+      container,
+    )
+    const place = { kind: 'azure-blob', account, container, endpoint, credentials: { accountKey } }
+    return await fixtureOf(parseStoreConfig(place))
+  },
+  { chains: 'none' },
+)
+
+describeRepository(
+  'chunks on a store that fails and loses answers',
+  async () => {
+    const store = createMemoryStore()
+    const faulty = (): ObjectStore => faultyStore(store, { seed: 11, errorRate: 0.05, lateErrorRate: 0.05 })
+    const made = await makeTestChunkRepository(lentStore(store), { signal })
+    const reopen = async () => await made.open({ store: faulty(), measureSpace: async () => space })
+    return { repository: await reopen(), reopen, [Symbol.asyncDispose]: async () => undefined }
+  },
+  { chains: 'none' },
+)
+
+async function fixtureOf(config: ObjectStoreConfig, owned?: AsyncDisposable): Promise<RepositoryFixture> {
+  const openStore = async (): Promise<ObjectStore> => await openObjectStore(config, { signal })
+  const made = await makeTestChunkRepository(openStore, { signal }, config)
+  const opened: AsyncDisposable[] = []
+  const reopen = async () => {
+    const repository = await made.open({ measureSpace: async () => space })
+    opened.push(repository)
+    return repository
+  }
+  return {
+    repository: await reopen(),
+    reopen,
+    [Symbol.asyncDispose]: async () => {
+      for (const repository of opened) await repository[Symbol.asyncDispose]()
+      await owned?.[Symbol.asyncDispose]()
+    },
+  }
+}
+
+async function makeBucket(locked: boolean): Promise<ObjectStoreConfig> {
+  const { endpoint, credentials } = ceph
+  const bucket = `bucket-${randomUUID()}`
+  const options = { endpoint, credentials: { ...credentials }, region: 'us-east-1', forcePathStyle: true }
+  const client = new S3Client(options)
+  await client.send(new CreateBucketCommand({ Bucket: bucket, ObjectLockEnabledForBucket: locked }))
+  client.destroy()
+  return parseStoreConfig({ kind: 's3', bucket, endpoint, credentials })
+}
