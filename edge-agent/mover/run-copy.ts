@@ -72,7 +72,7 @@ export async function runCopy(
     {
       share,
       // Among others it takes its part at once: trying it out would take long before servers that are busy for them.
-      window: share.isContended ? new SlabWindow(windowMax, windowMax) : new SlabWindow(windowMax),
+      window: new SlabWindow(windowMax, share.partCount),
       runBytesMax: runBytes,
       throttles: task.throttles ?? [],
       pause,

@@ -15,8 +15,8 @@ const SLABS_OF_A_TENANT_MIN = 4
 export interface SlabShare extends Disposable {
   /** Buffers it holds. */
   readonly heldCount: number
-  /** Whether other tenants are under way: who has little under way then gets little. */
-  readonly isContended: boolean
+  /** Buffers that its tenant may hold beside others who are under way now; undefined: there are none. */
+  readonly partCount: number | undefined
   /**
    * Resolves with memory for one run, when it is this copy's turn. One call at a time.
    * Rejects with the signal's reason.
@@ -89,13 +89,14 @@ export class SlabPool {
     const share: Share = { owner, tenant, slabsPerRun, held: new Set(), isResting: true, isWaiting: false }
     this.#shares.add(share)
     this.#setResting(share, false)
-    const activeTenants = (): number => this.#activeTenants
+    const partSlabs = (): number | undefined => this.#partSlabs
     return {
       get heldCount() {
         return share.held.size
       },
-      get isContended() {
-        return activeTenants() > 1
+      get partCount() {
+        const slabs = partSlabs()
+        return slabs === undefined ? undefined : Math.max(1, Math.floor(slabs / slabsPerRun))
       },
       acquire: (options) => this.#acquire(share, options),
       giveBack: (buffer) => this.#giveBack(share, [buffer]),
@@ -191,11 +192,15 @@ export class SlabPool {
     return !this.#hasEnough(share) && this.freeCount >= share.slabsPerRun + this.#reserved
   }
 
+  /** A tenant's part; undefined: one has everything. */
+  get #partSlabs(): number | undefined {
+    if (this.#activeTenants <= 1) return undefined
+    return Math.max(SLABS_OF_A_TENANT_MIN, Math.floor(SLABS_OF_ALL_TENANTS / this.#activeTenants))
+  }
+
   /** Whether its tenant has its part already, and others want theirs. */
   #hasEnough({ tenant, slabsPerRun }: Share): boolean {
-    if (this.#activeTenants <= 1) return false
-    const part = Math.max(SLABS_OF_A_TENANT_MIN, Math.floor(SLABS_OF_ALL_TENANTS / this.#activeTenants))
-    return tenant.heldSlabs + slabsPerRun > part
+    return tenant.heldSlabs + slabsPerRun > (this.#partSlabs ?? Infinity)
   }
 
   #handOut(share: Share): RunBuffer {

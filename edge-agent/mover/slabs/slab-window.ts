@@ -39,7 +39,7 @@ export class SlabWindow {
   constructor(max: number, start: number = SIZE_MIN) {
     this.#max = max
     this.#min = Math.min(SIZE_MIN, max)
-    this.#size = Math.min(start, max)
+    this.#size = Math.max(this.#min, Math.min(start, max))
     this.#settledSize = this.#size
   }
 
