@@ -63,6 +63,34 @@ describe('a caller that aborts', () => {
     expect(abandoned[511]).toBe(0)
   })
 
+  test('a read whose connection is closed while its data arrives is answered after the next piece, and not written to later', async () => {
+    let next: (() => void) | undefined
+    let last: (() => void) | undefined
+    await using server = await startScriptedServer({
+      onRequest: (request, socket) => {
+        const reply = data(request, 0, Buffer.alloc(512, 9))
+        socket.write(reply.subarray(0, 128))
+        next = () => socket.write(reply.subarray(128, 140))
+        last = () => socket.write(reply.subarray(140))
+      },
+    })
+    const connection = await openNbdConnection(server.endpoint, { signal })
+    const into = new Uint8Array(512)
+    const read = connection.request({ command: NBD_CMD_READ, offsetBytes: 0, lengthBytes: 512, into, signal })
+    read.catch(() => undefined)
+    while (!into.includes(9)) await nextTurn()
+    const arrived = into.slice()
+    const closing = connection[Symbol.asyncDispose]()
+    await nextTurn()
+    next?.()
+    await expect(read).rejects.toMatchObject({ code: 'nbd.disconnected' })
+    const settled = into.slice()
+    expect(settled).not.toEqual(arrived)
+    last?.()
+    await closing
+    expect(into).toEqual(settled)
+  })
+
   test('a read aborted in the middle of a reply that never goes on gives the connection up', async () => {
     const control = new AbortController()
     await using server = await startScriptedServer({

@@ -54,6 +54,8 @@ export class InFlightRequest implements PendingRequest {
   readonly #reject: (error: unknown) => void
   readonly #callers: AbortListeners<InFlightRequest>
   #buffersHeld = false
+  /** What the caller is answered once nobody uses its buffers. */
+  #dismissal: PlatformError | undefined
   #isOver = false
 
   constructor(cookie: number, request: NbdRequest, options: InFlightOptions) {
@@ -79,7 +81,7 @@ export class InFlightRequest implements PendingRequest {
   }
 
   get isAbandoned(): boolean {
-    return this.#signal.aborted
+    return this.#signal.aborted || this.#dismissal !== undefined
   }
 
   /** The caller was answered. */
@@ -97,13 +99,19 @@ export class InFlightRequest implements PendingRequest {
     if (!this.#buffersHeld) this.end(this.#signal.reason)
   }
 
+  /** The caller is sent away: it is answered with `error` as soon as nobody uses its buffers. */
+  dismiss(error: PlatformError): void {
+    if (this.#buffersHeld) this.#dismissal = error
+    else this.end(error)
+  }
+
   holdBuffers(): void {
     this.#buffersHeld = true
   }
 
   releaseBuffers(): void {
     this.#buffersHeld = false
-    if (this.isAbandoned) this.end(this.#signal.reason)
+    if (this.isAbandoned) this.end(this.#dismissal ?? this.#signal.reason)
   }
 
   /** Answers the caller, once; without an error by what arrived. */

@@ -126,7 +126,10 @@ export class NbdConnection implements ChannelUser, NbdRequester {
     return inFlight
   }
 
-  /** Ends the connection in order; requests still in flight reject with `nbd.disconnected`. */
+  /**
+   * Ends the connection in order; requests still in flight reject with `nbd.disconnected`, those whose buffers the socket
+   * uses just now when that is over, within two seconds.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     const closing = (this.#closing ??= Promise.withResolvers<void>())
     const timer = setTimeout(() => {
@@ -134,7 +137,7 @@ export class NbdConnection implements ChannelUser, NbdRequester {
       this.#socket.destroy()
     }, CLOSE_TIMEOUT_MS)
     const error = this.#closedError()
-    for (const request of [...this.#waiting, ...this.#inFlight.values()]) request.end(error)
+    for (const request of [...this.#waiting, ...this.#inFlight.values()]) request.dismiss(error)
     this.#waiting.clear()
     if (this.#inFlight.size > 0 && this.#failure === undefined) await closing.promise
     if (this.#failure === undefined) this.#disconnect()

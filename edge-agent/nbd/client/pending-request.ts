@@ -23,7 +23,7 @@ export interface PendingRequest {
   failure: PlatformError | undefined
   /** Error chunks of the reply until now. */
   errorChunks: number
-  /** The caller went away. It is answered as soon as nobody writes to its buffers any more. */
+  /** The caller went away, or was sent away. It is answered as soon as nobody writes to its buffers any more. */
   readonly isAbandoned: boolean
   /** The socket reads from or writes to the caller's buffers until `releaseBuffers`: the caller is not answered before. */
   holdBuffers(): void
