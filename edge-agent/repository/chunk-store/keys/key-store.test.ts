@@ -213,6 +213,20 @@ describe('keys of a repository', () => {
     }
   })
 
+  test('where two changes both came to their end, what either wrote with is read', async () => {
+    const { store, keys, ring } = await newKeys()
+    const both = [1, 2].map(() => ring.changed({ newEpoch: true }, 2, sources))
+    for (const made of both) {
+      for (const recipient of recipients) {
+        const key = `keys/00000002-${made.ringId}/${recipient.recipientId}.json`
+        await store.put(key, encodeKeyFile(sealRing(made, recipient, sources)), { signal })
+      }
+    }
+    const loaded = await keys.load(secrets.agent, { signal })
+    for (const made of both) expectAllKeysOf(made, loaded)
+    expect(loaded.ring.epochs).toHaveLength(3)
+  })
+
   test('files that the store retains stay, are named, and do not stand in the way', async () => {
     const { store, keys, ring } = await newKeys()
     const [first = ''] = await keysOf(store)
