@@ -7,6 +7,7 @@ import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { adoptRestorePoints } from './backup/adopt-restore-points.ts'
 import { createBackupRunner } from './backup/backup-flow.ts'
+import { settleDeletions } from './backup/delete-restore-point.ts'
 import type { CallOptions } from './block/block-source.ts'
 import type { Catalogue } from './catalog/catalogue.ts'
 import { openMariadbCatalogue } from './catalog/mariadb/mariadb-catalogue.ts'
@@ -252,12 +253,14 @@ async function openRepositories(
 
 /** Restore points that were sealed and not catalogued before a stop. A repository that is away is asked by its next backup. */
 async function adoptAll(
-  { catalogue, repositories }: AgentParts,
+  { catalogue, repositories, clock }: AgentParts,
   { logger, signal }: CallOptions & { logger: Logger },
 ): Promise<void> {
   for (const { repositoryId } of repositories.records()) {
     try {
       const repository = await repositories.get(repositoryId, { signal })
+      const deleted = await settleDeletions({ catalogue, repository, clock }, { signal })
+      if (deleted.length > 0) logger.info({ repositoryId, deleted }, 'finished deletions that a stop had cut off')
       const adopted = await adoptRestorePoints({ catalogue, repository, signal })
       if (adopted.length > 0) logger.info({ repositoryId, adopted }, 'adopted restore points')
     } catch (error) {

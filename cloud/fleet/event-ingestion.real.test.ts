@@ -325,6 +325,26 @@ describe('effects', () => {
     )
     expect(proofs.length).toBe(1)
   })
+
+  test('a deleted one leaves the index with its proofs, once; of another agent nothing goes', async () => {
+    const point = pointReport()
+    const { restorePointId, vmId, repositoryId } = point
+    const deletion = { type: 'restore-point-deleted', restorePointId, vmId, repositoryId, deletedAt: now() } as const
+    const others = { ...deletion, restorePointId: stranger.restorePointId }
+    const { liveEvents } = await ingest(1, [
+      { type: 'restore-point-sealed', restorePoint: point },
+      deletion,
+      deletion,
+      others,
+    ])
+    expect(liveEvents).toEqual([
+      { type: 'restore-point-added', restorePointId, vmId },
+      { type: 'restore-point-changed', restorePointId, vmId },
+    ])
+    const rows = await system('test', (tx) => tx.select({ id: restorePoint.id }).from(restorePoint))
+    expect(rows.map(({ id }) => id)).not.toContain(restorePointId)
+    expect(rows.map(({ id }) => id)).toContain(stranger.restorePointId)
+  })
 })
 
 const everythingOf = (customer: SeededCustomer) =>

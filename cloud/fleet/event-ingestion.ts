@@ -14,7 +14,7 @@ import { agent, agentEvent } from '../db/schema/fleet.ts'
 import { type KnownAgent, tenantOf } from './agent-directory.ts'
 import { applyInventory } from './effects/apply-inventory.ts'
 import { applyCommandReport, applyJobReport } from './effects/apply-job-report.ts'
-import { applyAlert, applyRestorePoint, applyUsage, applyVerification } from './effects/apply-reports.ts'
+import { applyAlert, applyDeletion, applyRestorePoint, applyUsage, applyVerification } from './effects/apply-reports.ts'
 import type { ReceivedBatch } from './received-message.ts'
 
 /** What an event did: who looks on is told once all of it is durable. */
@@ -174,6 +174,8 @@ async function applyEvent(event: AgentEvent, context: EffectContext): Promise<vo
       return await applyRestorePoint(event.restorePoint, context)
     case 'restore-point-verified':
       return await applyVerification(event.verification, context)
+    case 'restore-point-deleted':
+      return await applyDeletion(event, context)
     case 'usage-measured':
       return await applyUsage(event.facts, context)
     case 'alert-raised':

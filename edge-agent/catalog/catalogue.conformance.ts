@@ -248,6 +248,28 @@ export function describeCatalogue(driver: string, open: () => Promise<Catalogue>
         expect(await run(async (tx) => await tx.restorePoints.list({ vmId: old.vmId, limit: 5 }))).toEqual([young, old])
       })
 
+      test('remember a deletion that was begun and a hold until they are over, and go when they are removed', async () => {
+        const point = await run(async (tx) => await insertPoint(tx, {}))
+        const { restorePointId, repositoryId } = point
+        const deletingSince = new Date('2026-01-02T03:04:05.678Z')
+        await run(async (tx) => {
+          await tx.restorePoints.setDeleting(restorePointId, deletingSince)
+          await tx.restorePoints.setHold(restorePointId, 'case 17')
+        })
+        const marked = { ...point, deletingSince, hold: 'case 17' }
+        expect(await run(async (tx) => await tx.restorePoints.find(restorePointId))).toEqual(marked)
+        expect(await run(async (tx) => await tx.restorePoints.listDeleting(repositoryId))).toEqual([marked])
+        expect(await run(async (tx) => await tx.restorePoints.listDeleting(randomUUID()))).toEqual([])
+        await run(async (tx) => {
+          await tx.restorePoints.setDeleting(restorePointId, undefined)
+          await tx.restorePoints.setHold(restorePointId, undefined)
+        })
+        expect(await run(async (tx) => await tx.restorePoints.find(restorePointId))).toEqual(point)
+        expect(await run(async (tx) => await tx.restorePoints.listDeleting(repositoryId))).toEqual([])
+        for (const _time of [1, 2]) await run(async (tx) => await tx.restorePoints.remove(restorePointId))
+        expect(await run(async (tx) => await tx.restorePoints.find(restorePointId))).toBeUndefined()
+      })
+
       test('remember their last verification', async () => {
         const point = await run(async (tx) => await insertPoint(tx, {}))
         const { restorePointId } = point

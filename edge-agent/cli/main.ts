@@ -7,6 +7,7 @@ import { registerCaptureCommands } from './capture-command.ts'
 import { registerCopyCommand } from './copy-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
+import { registerRepositoryCommands } from './repository-command.ts'
 import { registerServeCommand } from './serve-command.ts'
 import { registerValidateStorageCommand } from './validate-storage-command.ts'
 
@@ -17,6 +18,7 @@ registerValidateStorageCommand(program)
 registerNbdCommands(program)
 registerServeCommand(program)
 registerCopyCommand(program)
+registerRepositoryCommands(program)
 registerCaptureCommands(program)
 registerCaptureAccessCommands(program)
 

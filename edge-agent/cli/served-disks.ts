@@ -1,17 +1,12 @@
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { systemClock } from '@sendense/shared/runtime/clock.ts'
-import { createLogger } from '@sendense/shared/runtime/logger.ts'
-import { readOptionalFile } from '@sendense/shared/runtime/secret-file.ts'
-import { importSigningKey } from '@sendense/shared/runtime/signing.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import { openRawFileSource } from '../block/raw-file-source.ts'
 import type { EdgeAgentConfig } from '../config.ts'
-import { findLocalRepository } from '../jobs/local-repository.ts'
 import type { NbdExport } from '../nbd/server/nbd-export.ts'
 import { zeroRangesOfRawFile } from '../qemu/image-map.ts'
-import type { Repository } from '../repository/repository.ts'
 import { verifiedSource } from '../repository/verified-source.ts'
+import { openOwnRepository } from './own-repository.ts'
 
 /** Disks that are to be served read-only, and what keeps them open. */
 export interface ServedDisks extends AsyncDisposable {
@@ -66,26 +61,4 @@ export async function openServedRestorePoint(
     })
   const owned = undo.move()
   return { exports, [Symbol.asyncDispose]: async () => await owned.disposeAsync() }
-}
-
-async function openOwnRepository(config: EdgeAgentConfig, { signal }: CallOptions): Promise<Repository> {
-  const { stateDir, repository } = config
-  if (repository === undefined) {
-    throw new PlatformError('config.invalid', 'SENDENSE_EDGE_REPOSITORY_DIR does not say where the repository is')
-  }
-  const key = await readOptionalFile(path.join(stateDir, 'identity.key'))
-  const entry =
-    key === undefined
-      ? undefined
-      : await findLocalRepository({
-          stateDir,
-          dir: repository.dir,
-          runtimeDir: path.join(config.runtimeDir, 'repositories'),
-          signingKey: importSigningKey(key),
-          clock: systemClock,
-          logger: createLogger('sendense-edge', 'silent'),
-        })
-  if (entry !== undefined) return await entry.open({ signal })
-  const text = `the agent whose state is in ${stateDir} has no repository in ${repository.dir}`
-  throw new PlatformError('config.invalid', text)
 }

@@ -13,6 +13,14 @@ export const AgentEvent = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('job-reported'), job: JobReport }),
   z.strictObject({ type: z.literal('restore-point-sealed'), restorePoint: RestorePointReport }),
   z.strictObject({ type: z.literal('restore-point-verified'), verification: VerificationReport }),
+  /** Its manifest is gone from the repository. */
+  z.strictObject({
+    type: z.literal('restore-point-deleted'),
+    restorePointId: z.uuid(),
+    vmId: z.uuid(),
+    repositoryId: z.uuid(),
+    deletedAt: Instant,
+  }),
   z.strictObject({
     type: z.literal('command-reported'),
     commandId: z.uuid(),

@@ -52,6 +52,11 @@ export const repositoryErrorCodes = {
     httpStatus: 500,
     advice: 'Check the storage: a file of the repository was changed, or was put where it does not belong.',
   },
+  'repository.restore_point_held': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice: 'Somebody holds this restore point: release it first, if that is right.',
+  },
   'repository.key_wrong': {
     retry: 'after-fix',
     httpStatus: 403,

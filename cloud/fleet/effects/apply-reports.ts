@@ -67,6 +67,20 @@ export async function applyVerification(report: VerificationReport, context: Eff
   context.tell({ type: 'restore-point-changed', restorePointId, vmId: point.vmId })
 }
 
+/** Takes a restore point out of the index, with its proofs. Does nothing where this agent has no such point. */
+export async function applyDeletion(
+  { restorePointId }: Extract<AgentEvent, { type: 'restore-point-deleted' }>,
+  { tx, known, tell }: EffectContext,
+): Promise<void> {
+  const [gone] = await tx
+    .delete(restorePoint)
+    .where(and(eq(restorePoint.id, restorePointId), eq(restorePoint.agentId, known.agentId)))
+    .returning({ vmId: restorePoint.vmId })
+  if (gone === undefined) return
+  await tx.delete(verification).where(eq(verification.restorePointId, restorePointId))
+  tell({ type: 'restore-point-changed', restorePointId, vmId: gone.vmId })
+}
+
 export async function applyUsage(facts: readonly UsageFact[], { tx, known }: EffectContext): Promise<void> {
   await createUsageLedger(tx).record(known, facts)
 }

@@ -1,5 +1,5 @@
 import { RestorePointReport, VerificationReport } from '@sendense/shared/contracts/restore-point.ts'
-import { and, desc, eq } from 'drizzle-orm'
+import { and, asc, desc, eq, isNotNull } from 'drizzle-orm'
 import type { RestorePointRecord, RestorePointStore } from '../restore-point-store.ts'
 import type { DatabaseTransaction } from './database-connection.ts'
 import { restorePoint } from './schema.ts'
@@ -36,7 +36,7 @@ export function createMariadbRestorePointStore(tx: DatabaseTransaction): Restore
     },
     async insert(record) {
       if ((await store.find(record.restorePointId)) !== undefined) return false
-      const { disks, parentRestorePointId, verification, ...rest } = record
+      const { disks, parentRestorePointId, verification, deletingSince, hold, ...rest } = record
       await tx.insert(restorePoint).values({
         ...rest,
         parentRestorePointId: parentRestorePointId ?? null,
@@ -44,6 +44,8 @@ export function createMariadbRestorePointStore(tx: DatabaseTransaction): Restore
         sealedAt: new Date(record.sealedAt),
         disks: JSON.stringify(disks),
         verification: verification === undefined ? null : JSON.stringify(verification),
+        deletingSince: deletingSince ?? null,
+        hold: hold ?? null,
       })
       return true
     },
@@ -53,12 +55,35 @@ export function createMariadbRestorePointStore(tx: DatabaseTransaction): Restore
         .set({ verification: JSON.stringify(report) })
         .where(eq(restorePoint.restorePointId, report.restorePointId))
     },
+    async setDeleting(restorePointId, since) {
+      const where = eq(restorePoint.restorePointId, restorePointId)
+      await tx
+        .update(restorePoint)
+        .set({ deletingSince: since ?? null })
+        .where(where)
+    },
+    async listDeleting(repositoryId) {
+      const rows = await select()
+        .where(and(eq(restorePoint.repositoryId, repositoryId), isNotNull(restorePoint.deletingSince)))
+        .orderBy(asc(restorePoint.takenAt), asc(restorePoint.restorePointId))
+      return rows.map(parseRow)
+    },
+    async setHold(restorePointId, hold) {
+      const where = eq(restorePoint.restorePointId, restorePointId)
+      await tx
+        .update(restorePoint)
+        .set({ hold: hold ?? null })
+        .where(where)
+    },
+    async remove(restorePointId) {
+      await tx.delete(restorePoint).where(eq(restorePoint.restorePointId, restorePointId))
+    },
   }
   return store
 }
 
 function parseRow(row: typeof restorePoint.$inferSelect): RestorePointRecord {
-  const { adopted, verification, parentRestorePointId, ...rest } = row
+  const { adopted, verification, parentRestorePointId, deletingSince, hold, ...rest } = row
   const report = RestorePointReport.parse({
     ...rest,
     ...(parentRestorePointId === null ? {} : { parentRestorePointId }),
@@ -69,6 +94,8 @@ function parseRow(row: typeof restorePoint.$inferSelect): RestorePointRecord {
   return {
     ...report,
     adopted,
+    ...(deletingSince === null ? {} : { deletingSince }),
+    ...(hold === null ? {} : { hold }),
     ...(verification === null ? {} : { verification: VerificationReport.parse(JSON.parse(verification)) }),
   }
 }

@@ -87,6 +87,8 @@ export const restorePoint = mysqlTable('restore_point', {
   disks: longtext('disks').notNull(),
   adopted: boolean('adopted').notNull(),
   verification: longtext('verification'),
+  deletingSince: instant('deleting_since'),
+  hold: varchar('hold', { length: 255 }),
 })
 
 export const commandInbox = mysqlTable('command_inbox', {

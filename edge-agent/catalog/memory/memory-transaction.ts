@@ -113,6 +113,10 @@ function createJobStore(state: MemoryState): JobStore {
 
 function createRestorePointStore(state: MemoryState): RestorePointStore {
   const sorted = () => [...state.restorePoints.values()].toSorted(newestFirst)
+  const change = (restorePointId: string, work: (point: RestorePointRecord) => RestorePointRecord): void => {
+    const point = state.restorePoints.get(restorePointId)
+    if (point !== undefined) state.restorePoints.set(restorePointId, work(point))
+  }
   return {
     find: async (restorePointId) => state.restorePoints.get(restorePointId),
     findByJob: async (jobId) => sorted().find((point) => point.jobId === jobId),
@@ -129,9 +133,21 @@ function createRestorePointStore(state: MemoryState): RestorePointStore {
       return true
     },
     setVerification: async (report) => {
-      const point = state.restorePoints.get(report.restorePointId)
-      if (point !== undefined) state.restorePoints.set(report.restorePointId, { ...point, verification: report })
+      change(report.restorePointId, (point) => ({ ...point, verification: report }))
     },
+    setDeleting: async (restorePointId, since) => {
+      change(restorePointId, ({ deletingSince: _old, ...point }) =>
+        since === undefined ? point : { ...point, deletingSince: since },
+      )
+    },
+    listDeleting: async (repositoryId) =>
+      sorted()
+        .filter((point) => point.repositoryId === repositoryId && point.deletingSince !== undefined)
+        .toReversed(),
+    setHold: async (restorePointId, hold) => {
+      change(restorePointId, ({ hold: _old, ...point }) => (hold === undefined ? point : { ...point, hold }))
+    },
+    remove: async (restorePointId) => void state.restorePoints.delete(restorePointId),
   }
 }
 
