@@ -21,7 +21,7 @@ export default defineConfig({
       {
         test: {
           name: 'real',
-          include: ['**/*.real.test.ts', 'test/interop/**/*.test.ts'],
+          include: ['**/*.real.test.ts', 'test/interop/**/*.test.ts', 'test/compat/**/*.test.ts'],
           exclude: ignored,
           testTimeout: 120_000,
           hookTimeout: 60_000,

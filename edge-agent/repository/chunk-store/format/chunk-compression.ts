@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 
-/** What a repository may be set to. Levels are zstd's; the choice is measured in docs/decisions/0019. */
-export const compressionPresets = { fast: -3, balanced: 1, small: 9 } as const
+/** What a repository may be set to. Levels are zstd's; the choice is measured in docs/decisions/0020. */
+export const compressionPresets = { fast: -3, balanced: 1, small: 6 } as const
 export type CompressionPreset = keyof typeof compressionPresets
 
 const PROBE_BYTES = 64 * 1024
