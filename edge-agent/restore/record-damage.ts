@@ -25,7 +25,10 @@ export interface Damage {
   readonly facts: readonly UsageFact[]
 }
 
-/** Tells that a restore point is damaged: as its failed verification and as an alert, both or none. */
+/**
+ * Tells that a restore point is damaged: as its failed verification and as an alert, both or none. One that was deleted
+ * meanwhile is not damaged, and not known to the cloud any more.
+ */
 export async function recordDamage(
   deps: { readonly catalogue: Catalogue; readonly clock: Clock; readonly newId: () => string },
   { restorePointId, error, facts }: Damage,
@@ -46,6 +49,8 @@ export async function recordDamage(
   )
   const alert = { type: 'alert-raised', alertId: deps.newId(), severity: 'critical', error: report } as const
   await deps.catalogue.transaction(async (tx) => {
+    const point = await tx.restorePoints.find(restorePointId)
+    if (point === undefined || point.deletingSince !== undefined) return
     await tx.restorePoints.setVerification(verification)
     await tx.outbox.append({ type: 'restore-point-verified', verification }, at)
     if (facts.length > 0) await tx.outbox.append({ type: 'usage-measured', facts: [...facts] }, at)

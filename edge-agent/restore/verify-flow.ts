@@ -94,8 +94,11 @@ async function recordPassed(
   }
   const facts = [toVerificationFact(run, at)]
   await deps.catalogue.transaction(async (tx) => {
-    await tx.restorePoints.setVerification(verification)
-    await tx.outbox.append({ type: 'restore-point-verified', verification }, at)
+    // One that was deleted meanwhile the cloud does not know any more.
+    if ((await tx.restorePoints.find(restorePointId)) !== undefined) {
+      await tx.restorePoints.setVerification(verification)
+      await tx.outbox.append({ type: 'restore-point-verified', verification }, at)
+    }
     await tx.outbox.append({ type: 'usage-measured', facts }, at)
   }, options)
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { systemClock } from '@sendense/shared/runtime/clock.ts'
+import { createLogger } from '@sendense/shared/runtime/logger.ts'
 import { importSigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
 import { deleteSteps } from './chain-context.ts'
@@ -35,6 +36,7 @@ const repository = await openQcow2Repository(
     trustedPublicKeys: [],
     runtimeDir: order.runtimeDir,
     clock: systemClock,
+    logger: createLogger('dying-deleter', 'warn'),
     chainLayersMax: order.chainLayersMax,
     crashPoint: (step) => {
       if (step === order.dieAt && left-- === 0) process.kill(process.pid, 'SIGKILL')
