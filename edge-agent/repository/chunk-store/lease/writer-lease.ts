@@ -47,6 +47,8 @@ export class WriterLease implements AsyncDisposable {
   readonly #beganAt: string
   #counter = -1
   #renewedAtMs = -Infinity
+  /** When the store took in the newest heartbeat. */
+  #beatAt: Date | undefined
   /** The store's clock less ours that never goes back. */
   #storeOffsetMs = 0
   #beating: Promise<void> = Promise.resolve()
@@ -163,6 +165,10 @@ export class WriterLease implements AsyncDisposable {
     await store.put(key, encodeLease(lease, context), { signal })
     const facts = await store.find(key, { signal })
     if (facts === undefined) throw this.#lose('its heartbeat was taken away')
+    // Our own clock stands still while the machine sleeps: the store's does not.
+    const sinceMs = facts.modifiedAt.getTime() - (this.#beatAt ?? facts.modifiedAt).getTime()
+    this.#beatAt = facts.modifiedAt
+    if (sinceMs > LEASE_EXPIRY_MS - MARGIN_MS) throw this.#lose('it could not be renewed in time')
     this.#renewedAtMs = beganMs
     this.#storeOffsetMs = facts.modifiedAt.getTime() - nowMs()
     this.#counter = counter

@@ -1,5 +1,5 @@
 import type { Extent } from '@sendense/shared/domain/extent.ts'
-import { isPlatformError, PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { settleAll } from '@sendense/shared/runtime/settle-all.ts'
 import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import { expectOnDisk } from '../../../block/block-range.ts'
@@ -10,6 +10,7 @@ import type { ObjectStore } from '../../../object-store/object-store.ts'
 import { chunkExtents } from '../../chunk-extents.ts'
 import { PackCipher } from '../format/chunk-record.ts'
 import type { RepositoryKeys } from '../format/repository-keys.ts'
+import { isChunkDamage } from './chunk-damage.ts'
 import { ChunkFetcher } from './chunk-fetcher.ts'
 import type { DiskMap, MappedChunk } from './disk-map.ts'
 
@@ -122,7 +123,7 @@ class ChunkSource implements BlockSource {
       this.#cipherOf(chunk.pack).openChunk(facts, record, into)
     } catch (error) {
       options.signal.throwIfAborted()
-      if (!isDamage(error)) throw error
+      if (!isChunkDamage(error)) throw error
       throw this.#corrupt(index, error.message, error)
     }
   }
@@ -152,13 +153,4 @@ class ChunkSource implements BlockSource {
     const details = { offsetBytes, lengthBytes: this.#lengthOf(index), diskId: this.#options.diskId }
     return new PlatformError('repository.chunk_corrupt', text, { cause, details })
   }
-}
-
-/** A chunk that is not what was written, is not there, or is not as long as its directory says. */
-function isDamage(error: unknown): error is PlatformError {
-  return (
-    isPlatformError(error, 'repository.chunk_corrupt') ||
-    isPlatformError(error, 'storage.not_found') ||
-    isPlatformError(error, 'input.invalid')
-  )
 }

@@ -13,6 +13,7 @@ import { parsePackSet } from '../format/pack-set.ts'
 import { chunkKinds } from '../format/registered-ids.ts'
 import { readPackEntry } from '../index/load-index.ts'
 import type { CataloguedPack } from '../index/pack-catalogue.ts'
+import { isChunkDamage } from './chunk-damage.ts'
 import { DiskMap } from './disk-map.ts'
 import { type FoundChunk, PackLookup } from './pack-lookup.ts'
 
@@ -124,13 +125,12 @@ async function readPage(
     return await readFoundChunk(context, lookup, { found, id }, call)
   } catch (error) {
     call.signal.throwIfAborted()
-    if (isPlatformError(error, 'repository.chunk_corrupt') || isPlatformError(error, 'storage.not_found'))
-      return undefined
+    if (isChunkDamage(error)) return undefined
     throw error
   }
 }
 
-/** One chunk, decrypted; that it hashes to its id is the caller's to check. Rejects with `repository.chunk_corrupt`, `storage.*`. */
+/** One chunk, decrypted; that it hashes to its id is the caller's to check. Rejects as `isChunkDamage` says, `storage.*`. */
 export async function readFoundChunk(
   { store, descriptor: { repositoryId }, keys }: Pick<ChunkContext, 'store' | 'descriptor' | 'keys'>,
   lookup: PackLookup,
