@@ -32,6 +32,9 @@ const CONFIG_READERS = ['cli']
 /** Folders of the agent that hold drivers: one folder a driver, none knows another. */
 const DRIVER_FOLDERS = ['platforms', 'applications', 'repository', 'object-store']
 
+/** What a repository lets the agent's database keep for it. */
+const CACHED_PACKS = '^edge-agent/repository/chunk-store/(index/pack-catalogue|format/pack-directory)\\.ts$'
+
 /** Tests and what only tests use. */
 const TEST_FILES = String.raw`(\.test\.tsx?|\.conformance\.ts)$|/testing/|^test/`
 
@@ -73,14 +76,14 @@ function agentLevelRules(): IForbiddenRuleType[] {
       })
     }
   }
-  // The catalogue stands beside the jobs: it knows no platform, mover or repository.
+  // The catalogue stands beside the jobs: it knows no platform, mover or repository, but for the packs it caches.
   const below = AGENT_LEVELS.slice(AGENT_LEVELS.findIndex((folders) => folders.includes('catalog')) + 1).flat()
   const catalog = { path: '^edge-agent/catalog/', pathNot: TEST_FILES }
   rules.push({
     name: 'agent-catalog-imports-shared-only',
     severity: 'error',
     from: catalog,
-    to: { path: `^edge-agent/(${below.join('|')})/` },
+    to: { path: `^edge-agent/(${below.join('|')})/`, pathNot: CACHED_PACKS },
   })
   return rules
 }

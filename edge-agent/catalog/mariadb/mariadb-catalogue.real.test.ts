@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { createLogger } from '@sendense/shared/runtime/logger.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { describePackCatalogue } from '../../repository/chunk-store/index/pack-catalogue.conformance.ts'
+import type { PackCatalogue } from '../../repository/chunk-store/index/pack-catalogue.ts'
+import { testPack } from '../../repository/chunk-store/index/test-packs.ts'
 import { describeCatalogue } from '../catalogue.conformance.ts'
-import type { Catalogue } from '../catalogue.ts'
 import { createConnectionPool } from './database-connection.ts'
-import { openMariadbCatalogue } from './mariadb-catalogue.ts'
+import { type MariadbCatalogue, openMariadbCatalogue } from './mariadb-catalogue.ts'
 import { startTestMariadb, type TestMariadb } from './test-mariadb.ts'
 
 const logger = createLogger('test', 'silent')
@@ -16,7 +18,7 @@ afterAll(async () => {
   await server?.[Symbol.asyncDispose]()
 })
 
-async function open(databaseName: string, signal = AbortSignal.timeout(30_000)): Promise<Catalogue> {
+async function open(databaseName: string, signal = AbortSignal.timeout(30_000)): Promise<MariadbCatalogue> {
   return await openMariadbCatalogue({ socketPath: server.socketPath, databaseName, logger, signal })
 }
 
@@ -138,4 +140,29 @@ test('deleting a VM context takes its disks, jobs, log and restore points along'
     .query('SELECT (SELECT COUNT(*) FROM vm_disk) + (SELECT COUNT(*) FROM job) + (SELECT COUNT(*) FROM job_log) AS n')
   await pool.promise().end()
   expect(rows).toEqual([{ n: 0 }])
+})
+
+describePackCatalogue('MariaDB', async () => {
+  const catalogue = await open('packs')
+  return {
+    catalogue: catalogue.packs(randomUUID()),
+    [Symbol.asyncDispose]: async () => await catalogue[Symbol.asyncDispose](),
+  }
+})
+
+test('packs of another repository are another’s, and a row that is damaged is none', async () => {
+  const signal = AbortSignal.timeout(30_000)
+  await using catalogue = await open('packs-of-two')
+  const [one, two] = [catalogue.packs(randomUUID()), catalogue.packs(randomUUID())]
+  await one.put([testPack(1, [1, 2]), testPack(2, [3])], { signal })
+  await two.put([testPack(1, [9])], { signal })
+  await two.delete([testPack(2, [3]).packId], { signal })
+  const pool = createConnectionPool(server.socketPath, 'packs-of-two')
+  await pool.promise().query("UPDATE chunk_pack SET directory = 'xx' WHERE pack_id = ?", [testPack(2, [3]).packId])
+  await pool.promise().end()
+  const ids = async (packs: PackCatalogue) => {
+    return (await Array.fromAsync(packs.list({ signal }))).flat().map(({ directory }) => directory.count)
+  }
+  expect(await ids(one)).toEqual([2])
+  expect(await ids(two)).toEqual([1])
 })

@@ -3,6 +3,7 @@ import { systemClock, type Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import { retryDelayMs } from '@sendense/shared/runtime/retry-delay.ts'
 import type { Pool } from 'mysql2'
+import type { PackCatalogue } from '../../repository/chunk-store/index/pack-catalogue.ts'
 import type { Catalogue, CatalogueTransaction } from '../catalogue.ts'
 import {
   createConnectionPool,
@@ -14,6 +15,7 @@ import { createMariadbCaptureAgentStore } from './mariadb-capture-agent-store.ts
 import { createMariadbInbox } from './mariadb-inbox.ts'
 import { createMariadbJobStore } from './mariadb-job-store.ts'
 import { createMariadbOutbox } from './mariadb-outbox.ts'
+import { createMariadbPackCatalogue } from './mariadb-pack-catalogue.ts'
 import { createMariadbRepositoryStore } from './mariadb-repository-store.ts'
 import { createMariadbRestorePointStore } from './mariadb-restore-point-store.ts'
 import { createMariadbSettingStore } from './mariadb-setting-store.ts'
@@ -29,11 +31,17 @@ export interface MariadbCatalogueOptions {
   readonly signal: AbortSignal
 }
 
+/** The catalogue, and what the same database caches of repositories. */
+export interface MariadbCatalogue extends Catalogue {
+  /** Of one chunk repository. Waits for the database as `transaction` does. */
+  packs(repositoryId: string): PackCatalogue
+}
+
 /**
  * Opens the catalogue and brings its schema up to date; waits for the server until `signal` aborts.
  * Rejects with `config.invalid` when the schema is newer than this agent.
  */
-export async function openMariadbCatalogue(options: MariadbCatalogueOptions): Promise<Catalogue> {
+export async function openMariadbCatalogue(options: MariadbCatalogueOptions): Promise<MariadbCatalogue> {
   const { socketPath, databaseName, signal } = options
   await withRetries(options, async () => await prepareDatabase(socketPath, databaseName))
   const pool = createConnectionPool(socketPath, databaseName)
@@ -51,6 +59,11 @@ export async function openMariadbCatalogue(options: MariadbCatalogueOptions): Pr
         })
         if (appended) for (const listener of listeners) listener()
         return result
+      })
+    },
+    packs(repositoryId) {
+      return createMariadbPackCatalogue(repositoryId, async (work, { signal: callSignal }) => {
+        return await withRetries({ ...options, signal: callSignal }, async () => await database.transaction(work))
       })
     },
     onEventsAppended(listener) {

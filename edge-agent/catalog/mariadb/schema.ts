@@ -1,9 +1,22 @@
-import { bigint, boolean, char, datetime, int, longtext, mysqlTable, primaryKey, varchar } from 'drizzle-orm/mysql-core'
+import {
+  bigint,
+  boolean,
+  char,
+  customType,
+  datetime,
+  int,
+  longtext,
+  mysqlTable,
+  primaryKey,
+  varchar,
+} from 'drizzle-orm/mysql-core'
 
 /** The tables as queries see them; migrations/ holds how they are made. JSON is text here: the stores parse it. */
 const id = (name: string) => char(name, { length: 36 })
 const instant = (name: string) => datetime(name, { mode: 'date', fsp: 3 })
 const byteCount = (name: string) => bigint(name, { mode: 'number', unsigned: true })
+
+const mediumBlob = customType<{ data: Buffer; driverData: Buffer }>({ dataType: () => 'mediumblob' })
 
 export const vmContext = mysqlTable('vm_context', {
   vmId: id('vm_id').primaryKey(),
@@ -128,3 +141,17 @@ export const captureToken = mysqlTable('capture_token', {
   expiresAt: instant('expires_at').notNull(),
   usedBy: varchar('used_by', { length: 64 }),
 })
+
+export const chunkPack = mysqlTable(
+  'chunk_pack',
+  {
+    repositoryId: id('repository_id').notNull(),
+    packId: char('pack_id', { length: 40 }).notNull(),
+    generation: int('generation', { unsigned: true }).notNull(),
+    epoch: int('epoch', { unsigned: true }).notNull(),
+    sizeBytes: byteCount('size_bytes').notNull(),
+    lockedUntil: instant('locked_until'),
+    directory: mediumBlob('directory').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.repositoryId, table.packId] })],
+)

@@ -17,6 +17,7 @@ import { type Resolution, resolvePacks } from './resolve-packs.ts'
 const INDEX_BYTES_MAX = 64 * 1024 * 1024
 /** Times that what a collection condemns meanwhile is copied forward. */
 const ROUNDS_MAX = 5
+const CATALOGUE_TIMEOUT_MS = 30_000
 
 export interface CommitParts {
   readonly context: ChunkContext
@@ -51,8 +52,17 @@ export async function commitBackup(parts: CommitParts, { signal }: CallOptions):
   const sealed = await putManifest(context, manifestOf(context.clock.now()), { signal: inTime, generation })
   await expectStillHeld(context, session, sealed, { signal })
   context.crashPoint('manifest-durable')
-  await context.catalogue.put(session.packs, { signal })
+  await remember(context, session.packs)
   return sealed
+}
+
+/** The restore point exists by now; what the catalogue does not hear it finds in the store. */
+async function remember({ catalogue, logger }: ChunkContext, packs: readonly CataloguedPack[]): Promise<void> {
+  try {
+    await catalogue.put(packs, { signal: AbortSignal.timeout(CATALOGUE_TIMEOUT_MS) })
+  } catch (error) {
+    logger?.warn({ err: error }, 'the catalogue does not know the new packs yet')
+  }
 }
 
 /** The packs, once none of them is about to be deleted. */
