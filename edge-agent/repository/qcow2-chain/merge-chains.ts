@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { rm, stat } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isPlatformError, type PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { DeleteOptions } from '../repository.ts'
@@ -7,6 +7,7 @@ import type { ChainContext } from './chain-context.ts'
 import { mergeLayers } from './merge-layers.ts'
 import { findRuns, isWorthMerging, type LayerRun, replaceRun } from './merge-plan.ts'
 import { type ChainPoint, readChainPoints } from './placed-points.ts'
+import type { RestorePointPlacement } from './placement-store.ts'
 import { listChainFiles, removeUnreferenced } from './remove-unreferenced.ts'
 
 export interface MergeChains {
@@ -31,6 +32,7 @@ export async function mergeChains(
   try {
     let points = await removeUnneeded(context, vmId, options)
     context.crashPoint('unneeded-removed')
+    while (await finishSwitches(context, points, workDir)) points = await removeUnneeded(context, vmId, options)
     const damaged = new Map<string, PlatformError>()
     for (;;) {
       const run = await nextRun(context, points, { atAnyCost, except: damaged })
@@ -48,6 +50,24 @@ export async function mergeChains(
   } finally {
     await rm(workDir, { recursive: true, force: true })
   }
+}
+
+/**
+ * Switches the points that a death in the middle of switching has left behind: otherwise the same content would lie there
+ * twice, and the chain would have a branch that nobody made. Returns whether there were any.
+ */
+async function finishSwitches(context: ChainContext, points: readonly ChainPoint[], workDir: string): Promise<boolean> {
+  let switched = false
+  const behind = new Set(points)
+  for (const { merge } of points) {
+    if (merge === undefined) continue
+    for (const point of behind) {
+      if (!(await switchPoint(context, point, { merge, workDir }))) continue
+      behind.delete(point)
+      switched = true
+    }
+  }
+  return switched
 }
 
 async function removeUnneeded(context: ChainContext, vmId: string, { signal }: DeleteOptions): Promise<ChainPoint[]> {
@@ -105,18 +125,20 @@ export async function replaceLayers(
   }
   const merged = await mergeLayers(context, run, { vmId, disk, workDir, onCopied, signal })
   // From here on it is finished: a few small files, and stopping would leave the same content twice.
-  for (const point of points) await switchPoint(context, point, { run, merged, workDir })
+  const merge = { diskId: run.diskId, replaces: [...run.replaces], layer: merged }
+  for (const point of points) await switchPoint(context, point, { merge, workDir })
   context.crashPoint('points-switched')
 }
 
 async function switchPoint(
   context: ChainContext,
   { sealed, revision, layers }: ChainPoint,
-  { run, merged, workDir }: { readonly run: LayerRun; readonly merged: string; readonly workDir: string },
-): Promise<void> {
-  const chain = layers.get(run.diskId)
-  const replaced = chain === undefined ? undefined : replaceRun(chain, run, merged)
-  if (replaced === undefined) return
+  { merge, workDir }: { readonly merge: RestorePointPlacement['merge']; readonly workDir: string },
+): Promise<boolean> {
+  const chain = layers.get(merge.diskId)
+  const replaced = chain === undefined ? undefined : replaceRun(chain, merge, merge.layer)
+  if (replaced === undefined) return false
+  await mkdir(workDir, { recursive: true, mode: 0o700 })
   const { repositoryId, vmId, restorePointId } = sealed.manifest
   const placement = {
     version: 1 as const,
@@ -126,12 +148,14 @@ async function switchPoint(
     manifestHash: sealed.manifestHash,
     revision: revision + 1,
     placedAt: context.clock.now().toISOString(),
-    disks: [...new Map([...layers, [run.diskId, replaced]])].map(([diskId, placed]) => ({
+    disks: [...new Map([...layers, [merge.diskId, replaced]])].map(([diskId, placed]) => ({
       diskId,
       layers: [...placed],
     })),
+    merge,
   }
   const onWritten = (): void => context.crashPoint('placement-written')
   await context.placements.seal(placement, join(workDir, 'placement.json'), onWritten)
   context.crashPoint('placement-durable')
+  return true
 }

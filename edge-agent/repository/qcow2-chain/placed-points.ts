@@ -1,12 +1,15 @@
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import type { ChainContext } from './chain-context.ts'
 import type { PlacedPoint } from './merge-plan.ts'
+import type { RestorePointPlacement } from './placement-store.ts'
 
 /** A restore point of a chain as it lies now. */
 export interface ChainPoint extends PlacedPoint {
   readonly sealed: SealedManifest
   /** Of the placement that says where; 0: its own manifest does. */
   readonly revision: number
+  /** What that placement was made for. */
+  readonly merge?: RestorePointPlacement['merge']
 }
 
 /**

@@ -31,6 +31,12 @@ export const RestorePointPlacement = z.strictObject({
     .array(z.strictObject({ diskId: DiskId, layers: z.array(z.string().max(500)).min(1).max(64) }))
     .min(1)
     .max(256),
+  /** What it was made for: any other chain that has these layers reads the same with the new one in their place. */
+  merge: z.strictObject({
+    diskId: DiskId,
+    replaces: z.array(z.string().max(500)).min(1).max(64),
+    layer: z.string().max(500),
+  }),
 })
 export type RestorePointPlacement = z.infer<typeof RestorePointPlacement>
 
@@ -39,6 +45,14 @@ export interface PlacementLocation {
   readonly vmId: string
   readonly restorePointId: string
   readonly revision: number
+}
+
+export interface FoundPlacement {
+  /** 0: the manifest's own layers hold. */
+  readonly revision: number
+  readonly layers: PlacedLayers
+  /** What the placement was made for; absent for revision 0. */
+  readonly merge?: RestorePointPlacement['merge']
 }
 
 /** Layers of each disk, newest first, relative to the repository. */
@@ -53,7 +67,7 @@ export interface PlacementStore {
    * Rejects with `repository.manifest_invalid` where the newest placement cannot be trusted: older ones name layers that
    * may be gone.
    */
-  find(sealed: SealedManifest): Promise<{ readonly revision: number; readonly layers: PlacedLayers }>
+  find(sealed: SealedManifest): Promise<FoundPlacement>
   /**
    * Makes a placement hold. Every layer it names must be durable.
    * @param onWritten called when the content is durable under its temporary name
@@ -77,7 +91,7 @@ export function createPlacementStore(options: {
       const parsed = parsePlacementFileName(name)
       return parsed === undefined ? [] : [{ vmId, ...parsed }]
     })
-  const open = (bytes: Uint8Array, sealed: SealedManifest, revision: number): PlacedLayers =>
+  const open = (bytes: Uint8Array, sealed: SealedManifest, revision: number): FoundPlacement =>
     openPlacement(bytes, { sealed, revision, repositoryId, keys })
   return {
     list,
@@ -88,7 +102,7 @@ export function createPlacementStore(options: {
         const revision = Math.max(0, ...own.map((location) => location.revision))
         if (revision === 0) return { revision, layers: sealedLayersOf(sealed) }
         const bytes = await readUnlessGone(pathOf({ vmId, restorePointId, revision }))
-        if (bytes !== undefined) return { revision, layers: open(bytes, sealed, revision) }
+        if (bytes !== undefined) return open(bytes, sealed, revision)
       }
       throw untrusted(sealed, 'it does not stay where it is', undefined)
     },
@@ -114,7 +128,7 @@ interface OpenPlacement {
   readonly keys: SealKeys
 }
 
-function openPlacement(bytes: Uint8Array, { sealed, revision, repositoryId, keys }: OpenPlacement): PlacedLayers {
+function openPlacement(bytes: Uint8Array, { sealed, revision, repositoryId, keys }: OpenPlacement): FoundPlacement {
   const { manifest, manifestHash } = sealed
   const { vmId, restorePointId } = manifest
   try {
@@ -131,7 +145,7 @@ function openPlacement(bytes: Uint8Array, { sealed, revision, repositoryId, keys
       const stranger = layers.find((layer) => !isLayerOf(layer, vmId, diskId))
       if (stranger !== undefined) throw new Error(`${stranger} is no layer of disk ${diskId}`)
     }
-    return placed
+    return { revision, layers: placed, merge: placement.merge }
   } catch (error) {
     throw untrusted(sealed, error instanceof Error ? error.message : String(error), error)
   }

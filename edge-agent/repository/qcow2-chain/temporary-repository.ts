@@ -39,7 +39,8 @@ export async function makeTemporaryRepository(
   return {
     dir,
     options,
-    open: async (others = {}) => await openQcow2Repository({ ...options, ...others }, call),
+    open: async (others = {}) =>
+      await openQcow2Repository({ ...options, ...others }, { signal: AbortSignal.timeout(60_000) }),
     [Symbol.asyncDispose]: async () => await rm(root, { recursive: true, force: true }),
   }
 }
