@@ -8,7 +8,11 @@ import type { BackupPeer } from './backup-peer.ts'
 /** restic with its own defaults: compression `auto`, packs of 16 MiB, cache beside the repository. */
 export async function openRestic(dir: string, image: string): Promise<BackupPeer> {
   const repository = join(dir, 'restic')
-  const env = { RESTIC_PASSWORD: 'benchmark', RESTIC_CACHE_DIR: join(dir, 'restic-cache'), RESTIC_REPOSITORY: repository }
+  const env = {
+    RESTIC_PASSWORD: 'benchmark',
+    RESTIC_CACHE_DIR: join(dir, 'restic-cache'),
+    RESTIC_REPOSITORY: repository,
+  }
   const run = async (...args: string[]) => await runMeasured('restic', ['--quiet', ...args], { env })
   const { stdout } = await promisify(execFile)('restic', ['version'])
   return {

@@ -66,7 +66,7 @@ export async function openTrackedImage(path: string, dir: string, call: CallOpti
     return { kind: 'nbd', address: { transport: 'unix', path: nbdPath }, exportName }
   }
   const exportNode = async (name: string, more: object, options: CallOptions): Promise<void> => {
-    await execute('block-export-add', { type: 'nbd', id: name, 'node-name': NODE, name, ...more }, options)
+    await execute('block-export-add', { 'type': 'nbd', 'id': name, 'node-name': NODE, name, ...more }, options)
   }
   const removeExport = async (name: string, options: CallOptions): Promise<void> => {
     const gone = new Promise<void>((resolve) => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { releaseMemory } from '@sendense/shared/runtime/release-memory.ts'
 import { CHUNK_ID_BYTES } from '../../../mover/chunk-ids.ts'
 import { decompressInto } from './chunk-compression.ts'
 import { deriveKey, keyPurposes } from './hkdf.ts'
@@ -82,6 +83,7 @@ export class PackCipher {
       const stored = Buffer.allocUnsafeSlow(storedBytes)
       this.open(facts.ordinal, this.#bind(facts), record, stored)
       decompressInto(stored, into)
+      releaseMemory(stored)
     } catch (error) {
       into.fill(0)
       const why = error instanceof Error ? error.message : String(error)
@@ -102,6 +104,7 @@ export class PackCipher {
         const piece = cipher.update(part.subarray(at, at + PIECE_BYTES))
         into.set(piece, written)
         written += piece.length
+        releaseMemory(piece)
       }
     }
     cipher.final() // counter mode holds nothing back
@@ -117,7 +120,9 @@ export class PackCipher {
     decipher.setAAD(aad)
     decipher.setAuthTag(sealed.subarray(storedBytes))
     for (let at = 0; at < storedBytes; at += PIECE_BYTES) {
-      into.set(decipher.update(sealed.subarray(at, Math.min(at + PIECE_BYTES, storedBytes))), at)
+      const piece = decipher.update(sealed.subarray(at, Math.min(at + PIECE_BYTES, storedBytes)))
+      into.set(piece, at)
+      releaseMemory(piece)
     }
     decipher.final()
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { releaseMemory } from '@sendense/shared/runtime/release-memory.ts'
 import { CHUNK_ID_BYTES } from '../../../mover/chunk-ids.ts'
 import { compressChunk, type CompressionPreset } from './chunk-compression.ts'
 import { DIRECTORY_ORDINAL, PackCipher, TAG_BYTES } from './chunk-record.ts'
@@ -102,12 +103,15 @@ export class PackBuilder {
     assert.equal(chunk.id.length, CHUNK_ID_BYTES)
     const plainBytes = parts.reduce((sum, part) => sum + part.length, 0)
     assert(plainBytes > 0 && plainBytes <= this.#pack.chunkSizeBytes, 'a chunk has 1 byte to the chunk size')
-    const compressed = compressChunk(inOne(parts), this.#pack.compression)
+    const whole = inOne(parts)
+    const compressed = compressChunk(whole, this.#pack.compression)
     const compression = compressed === undefined ? compressionIds.raw : compressionIds.zstd
     const ordinal = this.#count
     const facts = { ordinal, id: chunk.id, plainBytes, compression }
     const stored = compressed === undefined ? parts : [compressed]
     const storedBytes = this.#cipher.sealChunk(facts, stored, this.#buffer.subarray(this.#length))
+    if (compressed !== undefined) releaseMemory(compressed)
+    if (parts.length > 1) releaseMemory(whole)
     const place = { offsetBytes: this.#length, storedBytes, plainBytes, compression, kind: chunk.kind }
     writeDirectoryEntry(chunk.id, place, this.#directory.subarray(ordinal * DIRECTORY_ENTRY_BYTES))
     this.#count += 1

@@ -1,3 +1,4 @@
+import { releaseMemory } from '@sendense/shared/runtime/release-memory.ts'
 import type { CallOptions } from '../../../block/block-source.ts'
 import type { ObjectStore } from '../../../object-store/object-store.ts'
 import { packKey } from '../format/object-keys.ts'
@@ -20,6 +21,8 @@ interface Fetch {
   readonly bytes: Promise<Uint8Array>
   /** Chunks of it that nobody asked for yet. */
   waiting: number
+  /** Chunks of it that somebody may still use. At 0 its memory is given back. */
+  wanted: number
 }
 
 export interface FetcherOptions {
@@ -51,19 +54,27 @@ export class ChunkFetcher implements Disposable {
   }
 
   /**
-   * The record of a chunk, not to be changed.
-   * Rejects as the store's `read`, and with the signal's reason.
+   * Calls `use` with the record of a chunk, which is not to be changed, and not to be used any more when it returned.
+   * Rejects as the store's `read`, as `use` throws, and with the signal's reason.
    */
-  async record(index: number, chunk: MappedChunk, { signal }: CallOptions): Promise<Uint8Array> {
+  async withRecord(
+    index: number,
+    chunk: MappedChunk,
+    { signal, use }: CallOptions & { readonly use: (record: Uint8Array) => void },
+  ): Promise<void> {
     signal.throwIfAborted()
     this.#follow(index)
     const fetch = this.#ahead.get(index) ?? this.#begin(index, chunk)
     this.#take(index, fetch)
     this.#readAhead()
-    const bytes = await fetch.bytes
-    signal.throwIfAborted()
-    const start = chunk.offsetBytes - fetch.offsetBytes
-    return bytes.subarray(start, start + chunk.storedBytes)
+    try {
+      const bytes = await fetch.bytes
+      signal.throwIfAborted()
+      const start = chunk.offsetBytes - fetch.offsetBytes
+      use(bytes.subarray(start, start + chunk.storedBytes))
+    } finally {
+      giveUpOne(fetch)
+    }
   }
 
   /** Requests under way are given up. */
@@ -81,7 +92,10 @@ export class ChunkFetcher implements Disposable {
       this.#frontier = Math.max(this.#frontier, index)
       return
     }
-    for (const [waiting, fetch] of this.#ahead) this.#take(waiting, fetch)
+    for (const [waiting, fetch] of this.#ahead) {
+      this.#take(waiting, fetch)
+      giveUpOne(fetch)
+    }
     this.#windowBytes = 0
     this.#frontier = index
   }
@@ -113,6 +127,7 @@ export class ChunkFetcher implements Disposable {
       offsetBytes: chunk.offsetBytes,
       lengthBytes,
       waiting: indexes.length,
+      wanted: indexes.length,
       bytes: this.#read(chunk, lengthBytes),
     }
     // Whoever asks for one of its chunks hears of it.
@@ -160,4 +175,9 @@ export class ChunkFetcher implements Disposable {
     fetch.waiting -= 1
     if (fetch.waiting === 0) this.#heldBytes -= fetch.lengthBytes
   }
+}
+
+function giveUpOne(fetch: Fetch): void {
+  fetch.wanted -= 1
+  if (fetch.wanted === 0) void fetch.bytes.then(releaseMemory, () => undefined)
 }

@@ -118,9 +118,12 @@ class ChunkSource implements BlockSource {
     const { chunkIds } = this.#options
     const { ordinal, compression } = chunk
     try {
-      const record = await this.#fetcher.record(index, chunk, options)
       const facts = { ordinal, compression, id: chunkIds.at(index), plainBytes: into.length }
-      this.#cipherOf(chunk.pack).openChunk(facts, record, into)
+      const cipher = this.#cipherOf(chunk.pack)
+      await this.#fetcher.withRecord(index, chunk, {
+        ...options,
+        use: (record) => cipher.openChunk(facts, record, into),
+      })
     } catch (error) {
       options.signal.throwIfAborted()
       if (!isChunkDamage(error)) throw error
