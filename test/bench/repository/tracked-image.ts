@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { NbdEndpoint } from '@sendense/edge-agent/block/block-endpoint.ts'
@@ -38,13 +38,20 @@ export interface TrackedImage extends AsyncDisposable {
 export async function openTrackedImage(path: string, dir: string, call: CallOptions): Promise<TrackedImage> {
   const nbdPath = join(dir, 'tracked.sock')
   const qmpPath = join(dir, 'tracked.qmp')
+  await Promise.all([nbdPath, qmpPath].map(async (socket) => await rm(socket, { force: true })))
   const node = { 'driver': 'raw', 'node-name': NODE, 'discard': 'unmap', 'file': { driver: 'file', filename: path } }
   const server = { addr: { type: 'unix', path: nbdPath } }
   const daemon = spawn(
     'qemu-storage-daemon',
     [
-      ...['--chardev', `socket,id=qmp,path=${qmpPath},server=on,wait=off`, '--monitor', 'chardev=qmp'],
-      ...['--blockdev', JSON.stringify(node), '--nbd-server', JSON.stringify(server)],
+      '--chardev',
+      `socket,id=qmp,path=${qmpPath},server=on,wait=off`,
+      '--monitor',
+      'chardev=qmp',
+      '--blockdev',
+      JSON.stringify(node),
+      '--nbd-server',
+      JSON.stringify(server),
     ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   )
@@ -55,8 +62,19 @@ export async function openTrackedImage(path: string, dir: string, call: CallOpti
     await exited
   })
   const deadline = Date.now() + START_TIMEOUT_MS
-  while (!existsSync(qmpPath) && Date.now() < deadline) await delay(POLL_MS)
-  const qmp = undo.use(await QmpClient.connect(qmpPath, call))
+  const qmp = undo.use(await connect())
+
+  async function connect(): Promise<QmpClient> {
+    for (;;) {
+      try {
+        return await QmpClient.connect(qmpPath, call)
+      } catch (error) {
+        if (Date.now() > deadline) throw error
+        await delay(POLL_MS)
+      }
+    }
+  }
+
   const execute = async (command: string, args: object, { signal }: CallOptions): Promise<void> => {
     await qmp.execute(command, args, z.unknown(), { signal })
   }
