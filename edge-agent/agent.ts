@@ -10,27 +10,35 @@ import { createBackupRunner } from './backup/backup-flow.ts'
 import { settleDeletions } from './backup/delete-restore-point.ts'
 import type { CallOptions } from './block/block-source.ts'
 import type { Catalogue } from './catalog/catalogue.ts'
-import { openMariadbCatalogue } from './catalog/mariadb/mariadb-catalogue.ts'
+import { type MariadbCatalogue, openMariadbCatalogue } from './catalog/mariadb/mariadb-catalogue.ts'
 import { CommandDispatcher } from './commands/command-dispatcher.ts'
 import { AGENT_VERSION, type EdgeAgentConfig } from './config.ts'
 import { type AgentIdentity, openAgentIdentity } from './control-link/agent-identity.ts'
 import { ControlLink } from './control-link/control-link.ts'
 import { enrol } from './control-link/enrolment.ts'
 import { ProgressBoard } from './control-link/progress-board.ts'
+import { chunkRepositoryEntries } from './jobs/chunk-repositories.ts'
 import { JobEngine } from './jobs/job-engine.ts'
 import { prepareLocalRepository } from './jobs/local-repository.ts'
 import { PlatformRegistry } from './jobs/platform-registry.ts'
 import { type RepositoryEntry, RepositoryRegistry } from './jobs/repository-registry.ts'
 import { VmInventory } from './jobs/vm-inventory.ts'
-import { createMover, type MoverOptions } from './mover/create-mover.ts'
+import { createMover, defaultThreadsMax, type MoverOptions } from './mover/create-mover.ts'
 import type { GuardSettings } from './mover/latency-guard.ts'
 import { type OpenCaptureHosts, openCaptureHosts } from './open-capture-hosts.ts'
 import { openTunnel } from './open-tunnel.ts'
 import { openPlatforms } from './platforms/open-platforms.ts'
+import { CHUNK_DISK_OPENER } from './repository/chunk-store/chunk-disk-address.ts'
 import { createRestoreRunner } from './restore/restore-flow.ts'
 import { createVerifyRunner } from './restore/verify-flow.ts'
 
 const INVENTORY_EVERY_MS = 60_000
+/** Who opens the disks of chunk repositories in the mover's threads. */
+const BLOCK_OPENERS = {
+  [CHUNK_DISK_OPENER]: new URL('./repository/chunk-store/chunk-disk-opener.ts', import.meta.url).href,
+}
+/** Of the memory: what packs under way may use. */
+const PACK_SHARE = 1 / 4
 const INBOX_KEPT_MS = 30 * 24 * 3_600_000
 
 export interface RunOptions extends CallOptions {
@@ -65,15 +73,23 @@ export async function runAgent({ config, logger, signal, onFatal }: RunOptions):
     logger,
     signal,
   })
-  const log = logger.child({ agentId: enrolment.agentId })
+  const { agentId } = enrolment
+  const log = logger.child({ agentId })
   log.info({ bootEpoch, version: AGENT_VERSION }, 'the agent begins')
   await using tunnel = await openTunnel({ config, catalogue, clock: systemClock, logger: log, newId, signal })
   await using captureHosts = await openCaptureHosts({ tunnel, jobsMax: config.jobsMax, logger: log, signal })
   const kvmHosts = captureHosts === undefined ? undefined : () => captureHosts.hosts.list()
   await using platforms = new PlatformRegistry(openPlatforms({ kvm: config.kvm, kvmHosts }))
-  await using repositories = await openRepositories(config, catalogue, { identity, logger: log, signal })
+  await using repositories = await openRepositories(config, catalogue, { identity, agentId, logger: log, signal })
   await work(
-    { jobsMax: config.jobsMax, mover: config.mover, sparing: config.sparing, logger: log, signal, onFatal },
+    {
+      jobsMax: config.jobsMax,
+      mover: shareMemory(config.mover).mover,
+      sparing: config.sparing,
+      logger: log,
+      signal,
+      onFatal,
+    },
     { catalogue, identity, enrolment, bootEpoch, captureHosts, platforms, repositories, clock: systemClock },
   )
   log.info({}, 'the agent has ended')
@@ -111,7 +127,7 @@ export async function work(
   const { agentId, tenantId } = enrolment
   const over = new AbortController()
   const signal = AbortSignal.any([stopped, over.signal])
-  await using mover = createMover(moverOptions)
+  await using mover = createMover({ openers: BLOCK_OPENERS, ...moverOptions })
   const progress = new ProgressBoard()
   const inventory = new VmInventory({
     catalogue,
@@ -219,10 +235,18 @@ async function beginEpoch(catalogue: Catalogue, { signal }: CallOptions): Promis
   )
 }
 
+/** One budget for the buffers of copies and for the packs that chunk repositories are writing. */
+function shareMemory({ threadsMax, memoryBytes }: EdgeAgentConfig['mover']) {
+  const threads = threadsMax ?? defaultThreadsMax()
+  const packBytes = memoryBytes * PACK_SHARE
+  const mover = { threadsMax: threads, memoryBytes: memoryBytes - packBytes }
+  return { mover, packBytesPerThread: Math.floor(packBytes / threads) }
+}
+
 async function openRepositories(
   config: EdgeAgentConfig,
-  catalogue: Catalogue,
-  { identity, logger, signal }: CallOptions & { identity: AgentIdentity; logger: Logger },
+  catalogue: MariadbCatalogue,
+  { identity, agentId, logger, signal }: CallOptions & { identity: AgentIdentity; agentId: string; logger: Logger },
 ): Promise<RepositoryRegistry> {
   const clock = systemClock
   const entries: RepositoryEntry[] = []
@@ -241,6 +265,12 @@ async function openRepositories(
     })
     entries.push(rate === undefined ? entry : { ...entry, rate })
   }
+  const { stateDir } = config
+  const { signingKey } = identity
+  const packs = (repositoryId: string) => catalogue.packs(repositoryId)
+  const { packBytesPerThread: writeBytesPerThread } = shareMemory(config.mover)
+  const own = { stateDir, agentId, signingKey, packs, writeBytesPerThread, clock, logger }
+  entries.push(...(await chunkRepositoryEntries(own)))
   const registry = new RepositoryRegistry(entries, { clock, logger })
   await catalogue.transaction(
     async (tx) => {

@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { registerAgentStateCommands } from './agent-state-command.ts'
 import { registerCaptureAccessCommands } from './capture-access-command.ts'
 import { registerCaptureCommands } from './capture-command.ts'
+import { registerChunkStoreCommands } from './chunk-store-command.ts'
 import { registerCopyCommand } from './copy-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
@@ -19,6 +20,7 @@ registerNbdCommands(program)
 registerServeCommand(program)
 registerCopyCommand(program)
 registerRepositoryCommands(program)
+registerChunkStoreCommands(program)
 registerCaptureCommands(program)
 registerCaptureAccessCommands(program)
 

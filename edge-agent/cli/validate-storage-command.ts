@@ -1,10 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import process from 'node:process'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Command, InvalidArgumentError } from 'commander'
-import { readStoreCredentials } from '../config.ts'
-import { type ObjectStoreConfig, parseStoreConfig, parseStoreUrl } from '../object-store/object-store-config.ts'
 import { validateStore, type ValidationReport } from '../object-store/validate-store.ts'
+import { readStorage, STORAGE_HELP } from './read-storage.ts'
 
 const EXIT_BROKEN = 2
 const EXIT_LEFT_BEHIND = 3
@@ -23,12 +21,7 @@ export function registerValidateStorageCommand(program: Command): void {
     .addHelpText(
       'after',
       [
-        '',
-        '<storage> is a URL or a file with the settings as JSON:',
-        '  file:///mnt/nas/backups?mountPoint=/mnt/nas',
-        '  s3://bucket/prefix?endpoint=https://s3.example.net&region=eu-1',
-        '  azure://account/container/prefix',
-        'Keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or the file.',
+        STORAGE_HELP,
         '',
         'Exit codes: 0 all is kept · 1 it could not be tried · 2 something is broken · 3 kept, but locked objects were left.',
       ].join('\n'),
@@ -52,22 +45,6 @@ async function validateStorage(storage: string, { json, retainSeconds }: Validat
     process.exitCode = exitCodeOf(report)
   } finally {
     process.off('SIGINT', interrupt)
-  }
-}
-
-async function readStorage(storage: string): Promise<ObjectStoreConfig> {
-  if (/^[a-z0-9]+:\/\//.test(storage)) return parseStoreUrl(storage, readStoreCredentials(process.env))
-  let text: string
-  try {
-    text = await readFile(storage, 'utf8')
-  } catch (error) {
-    throw new PlatformError('config.invalid', `neither a URL nor a file that can be read: ${storage}`, { cause: error })
-  }
-  try {
-    return parseStoreConfig(JSON.parse(text))
-  } catch (error) {
-    if (error instanceof PlatformError) throw error
-    throw new PlatformError('config.invalid', `${storage} is not JSON`, { cause: error })
   }
 }
 

@@ -34,14 +34,14 @@ export interface MoverOptions {
   readonly workerUrl?: URL
 }
 
+/** Worker threads where nobody says how many. */
+export function defaultThreadsMax(): number {
+  return Math.min(THREADS_MAX, availableParallelism())
+}
+
 /** The mover of this process. Copies of disks without an address run on the thread that asked. */
 export function createMover(options: MoverOptions = {}): Mover {
-  const {
-    threadsMax = Math.min(THREADS_MAX, availableParallelism()),
-    memoryBytes = MEMORY_BYTES,
-    workerUrl,
-    openers = {},
-  } = options
+  const { threadsMax = defaultThreadsMax(), memoryBytes = MEMORY_BYTES, workerUrl, openers = {} } = options
   const ownBytes = wholeSlabs(Math.max(OWN_BYTES_MIN, memoryBytes * OWN_SHARE))
   const memoryBytesPerThread = wholeSlabs((memoryBytes - ownBytes) / threadsMax)
   const pool = new MoverPool({
