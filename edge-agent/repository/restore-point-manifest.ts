@@ -23,6 +23,14 @@ export const ManifestDisk = z.strictObject({
 })
 export type ManifestDisk = z.infer<typeof ManifestDisk>
 
+/** The restore point as its backup sealed it. All copies of it name the same, also copies of copies. */
+export const RestorePointOrigin = z.strictObject({
+  repositoryId: z.uuid(),
+  restorePointId: z.uuid(),
+  manifestHash: Hash256,
+})
+export type RestorePointOrigin = z.infer<typeof RestorePointOrigin>
+
 /** The truth about one restore point. A restore point exists if and only if its sealed manifest does. */
 export const RestorePointManifest = z.strictObject({
   version: z.literal(1),
@@ -45,6 +53,8 @@ export const RestorePointManifest = z.strictObject({
   takenAt: Instant,
   sealedAt: Instant,
   consistency: z.enum(consistencyLevels),
+  /** Present: a copy, with the id of what it is a copy of. No copy has `tracking`. */
+  origin: RestorePointOrigin.optional(),
   disks: z.array(ManifestDisk).min(1).max(256),
 })
 export type RestorePointManifest = z.infer<typeof RestorePointManifest>

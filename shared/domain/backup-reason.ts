@@ -21,6 +21,10 @@ export const backupReasons = {
     mode: 'full',
     sentence: 'The last restore point is damaged: everything allocated was read into a new chain.',
   },
+  FULL_COPY: {
+    mode: 'full',
+    sentence: 'Copied from another repository, with nothing to build on: everything allocated was read there.',
+  },
   INCREMENTAL: {
     mode: 'incremental',
     sentence: 'Change tracking was intact: only what changed since the last restore point was read.',
@@ -34,6 +38,10 @@ export const backupReasons = {
     sentence:
       'The agent had stopped after the last restore point was sealed; its checkpoint was adopted and only what changed was read.',
   },
+  INCREMENTAL_COPY: {
+    mode: 'incremental',
+    sentence: 'Copied from another repository: only what differs from the copy before was read there.',
+  },
   COMPARE_TRACKING_LOST: {
     mode: 'compare',
     sentence: 'Change tracking was lost or damaged: everything was read, only differences were stored.',
@@ -45,6 +53,10 @@ export const backupReasons = {
   COMPARE_NO_TRACKING: {
     mode: 'compare',
     sentence: 'This disk cannot track changes: everything was read, only differences were stored.',
+  },
+  COMPARE_COPY: {
+    mode: 'compare',
+    sentence: 'Copied from another repository: everything allocated was read there, only differences were stored.',
   },
   COMPARE_SCHEDULED: {
     mode: 'compare',

@@ -77,6 +77,11 @@ export const repositoryErrorCodes = {
     httpStatus: 409,
     advice: 'Find out who else can write to the storage: it holds key files that are not of this repository.',
   },
+  'repository.copy_conflict': {
+    retry: 'never',
+    httpStatus: 409,
+    advice: 'Keep both: two different restore points have one id. Find out which repository was tampered with.',
+  },
   'repository.lease_lost': {
     retry: 'backoff',
     httpStatus: 409,

@@ -30,6 +30,7 @@ export async function makeTestChunkRepository(
   openStore: () => Promise<ObjectStore>,
   call: CallOptions,
   storeConfig?: ObjectStoreConfig,
+  { chunkSizeBytes = TEST_CHUNK_BYTES }: { readonly chunkSizeBytes?: number } = {},
 ): Promise<TestChunkRepository> {
   const repositoryId = randomUUID()
   const agentId = randomUUID()
@@ -42,7 +43,7 @@ export async function makeTestChunkRepository(
     createdAt,
   })
   await using store = await openStore()
-  const what = { repositoryId, chunkSizeBytes: TEST_CHUNK_BYTES, createdAt, recipients: [agent] }
+  const what = { repositoryId, chunkSizeBytes, createdAt, recipients: [agent] }
   const keys = await createChunkRepository({ store, ...what }, call)
   return {
     repositoryId,

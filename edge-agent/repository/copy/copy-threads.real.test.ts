@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createMover } from '../../mover/create-mover.ts'
+import { CHUNK_DISK_OPENER } from '../chunk-store/chunk-disk-address.ts'
+import type { Repository } from '../repository.ts'
+import { call } from '../scenario-guest.ts'
+import { COPIED_DISK_OPENER } from './copied-disk-address.ts'
+import { copyRestorePoint } from './copy-restore-point.ts'
+import { CopiedVm } from './testing/copied-vm.ts'
+import { makePlace, openPlace, type RepositoryPlace } from './testing/repository-place.ts'
+
+const KIB = 1024
+const openers = {
+  [CHUNK_DISK_OPENER]: new URL('../chunk-store/chunk-disk-opener.ts', import.meta.url).href,
+  [COPIED_DISK_OPENER]: new URL('copied-disk-opener.ts', import.meta.url).href,
+}
+const mover = createMover({ threadsMax: 2, openers, memoryBytes: 128 * KIB * KIB })
+afterAll(async () => await mover[Symbol.asyncDispose]())
+
+let root: string
+beforeEach(async () => {
+  root = await mkdtemp(path.join(tmpdir(), 'sd-'))
+})
+afterEach(async () => await rm(root, { recursive: true, force: true }))
+
+/** The repository, whose disks cannot be read in this thread. */
+function onlyInThreads(repository: Repository): Repository {
+  return new Proxy(repository, {
+    get: (on, name) => {
+      if (name === 'openRestorePoint') return openForThreads
+      const value: unknown = Reflect.get(on, name, on)
+      return typeof value === 'function' ? value.bind(on) : value
+    },
+  })
+  async function openForThreads(...asked: Parameters<Repository['openRestorePoint']>) {
+    const reader = await repository.openRestorePoint(...asked)
+    const disks = [...reader.disks].map(([diskId, { source, chunkIds }]) => {
+      const { sizeBytes, endpoint, openersMax, translateError } = source
+      assert(endpoint !== undefined)
+      const refuse = async (): Promise<never> => await Promise.reject(new Error('read in the wrong thread'))
+      const threads = openersMax === undefined ? {} : { openersMax }
+      const errors = translateError === undefined ? {} : { translateError }
+      const here = {
+        read: refuse,
+        // oxlint-disable-next-line require-yield
+        extents: async function* () {
+          throw new Error('asked in the wrong thread')
+        },
+        [Symbol.asyncDispose]: async () => undefined,
+      }
+      return [diskId, { source: { sizeBytes, endpoint, ...threads, ...errors, ...here }, chunkIds }] as const
+    })
+    const dispose = async (): Promise<void> => await reader[Symbol.asyncDispose]()
+    return { sealed: reader.sealed, disks: new Map(disks), [Symbol.asyncDispose]: dispose }
+  }
+}
+
+describe('in the threads of the mover', () => {
+  test.each([
+    ['chunks', 'chunks', 64, 1024],
+    ['chunks', 'chain', 1024, 64],
+    ['chain', 'chunks', 256, 256],
+    ['chain', 'chain', 64, 256],
+  ] as const)('%s to %s: a full copy and what changed since arrive byte for byte', async (from, to, fromKib, toKib) => {
+    await using source = await openPlace(await makePlace(from, root, fromKib * KIB))
+    await using target = await openPlace(await makePlace(to, root, toKib * KIB))
+    const vm = new CopiedVm()
+    for (let round = 0; round < 3; round += 1) {
+      vm.fill('disk0', round * 200 * KIB, 333 * KIB, round + 1)
+      vm.fill('disk1', 0, round * 100 * KIB, round)
+      const { manifest } = await vm.backUp(source)
+      const { restorePointId } = manifest
+      const { sealed } = await copyRestorePoint(onlyInThreads(source), target, restorePointId, {
+        mover,
+        openers,
+        ...call(),
+      })
+      expect(sealed.manifest.disks[0]?.mode).toBe(round === 0 ? 'full' : 'incremental')
+      expect(await vm.restoresFrom(target, restorePointId)).toBe(true)
+    }
+  })
+
+  test('a chunk that the source has lost ends the copy with disk and range, and the target has nothing of it', async () => {
+    const place = await makePlace('chunks', root, 64 * KIB)
+    await using target = await openPlace(await makePlace('chain', root, 64 * KIB))
+    const vm = new CopiedVm()
+    vm.fill('disk0', 128 * KIB, 300 * KIB, 1)
+    const { restorePointId } = await backUpInto(place, vm)
+    await losePacks(place)
+    await using source = await openPlace(place)
+    const copying = copyRestorePoint(source, target, restorePointId, { mover, openers, ...call() })
+    await expect(copying).rejects.toMatchObject({
+      code: 'repository.chunk_corrupt',
+      details: { repositoryId: source.repositoryId, restorePointId },
+    })
+    expect(await Array.fromAsync(target.listRestorePoints({}, call()))).toEqual([])
+  })
+})
+
+async function backUpInto(place: RepositoryPlace, vm: CopiedVm): Promise<{ readonly restorePointId: string }> {
+  await using repository = await openPlace(place)
+  return (await vm.backUp(repository)).manifest
+}
+
+async function losePacks(place: RepositoryPlace): Promise<void> {
+  assert(place.kind === 'chunks' && place.store.kind === 'directory')
+  const packs = path.join(place.store.directory, 'packs')
+  for (const name of await readdir(packs, { recursive: true, withFileTypes: true })) {
+    if (name.isFile()) await rm(path.join(name.parentPath, name.name))
+  }
+}
