@@ -8,7 +8,8 @@ const POINTS_SUMMED_MAX = 10_000
 
 /**
  * Writes the catalogue's entry of a sealed restore point with its events, and makes it the base of the VM's next
- * incremental where it is the newest. The VM's context must exist. Does nothing where the entry exists.
+ * incremental where it is the newest and no copy: what a copy is of has its base in its own repository. The VM's
+ * context must exist. Does nothing where the entry exists.
  */
 export async function recordRestorePoint(
   tx: CatalogueTransaction,
@@ -19,7 +20,8 @@ export async function recordRestorePoint(
   if (!(await tx.restorePoints.insert({ ...report, adopted }))) return
   const at = new Date(report.sealedAt)
   const points = await tx.restorePoints.list({ vmId: report.vmId, limit: POINTS_SUMMED_MAX })
-  if (points[0]?.restorePointId === report.restorePointId) {
+  const isCopy = sealed.manifest.origin !== undefined
+  if (!isCopy && points[0]?.restorePointId === report.restorePointId) {
     await tx.vms.setTracking(report.vmId, toDiskTracking(sealed))
   }
   await tx.outbox.append({ type: 'restore-point-sealed', restorePoint: report }, at)

@@ -358,7 +358,10 @@ describe('copyMissing', () => {
 function methodsOf(repository: Repository): Repository {
   const { repositoryId, kind, chunkSizeBytes, idKey } = repository
   return {
-    ...{ repositoryId, kind, chunkSizeBytes, idKey },
+    repositoryId,
+    kind,
+    chunkSizeBytes,
+    idKey,
     getCapacity: async (options) => await repository.getCapacity(options),
     listRestorePoints: (filter, options) => repository.listRestorePoints(filter, options),
     getRestorePoint: async (id, options) => await repository.getRestorePoint(id, options),

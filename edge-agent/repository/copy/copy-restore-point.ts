@@ -205,11 +205,18 @@ function factsOf(
   copied: ReadonlyMap<string, CopyProgress>,
 ): SealFacts {
   const { manifest } = wanted
-  const { tenantId, agentId, jobId, vmName, platform, platformRef } = manifest
-  const { definition, memoryBytes, cpuCount, takenAt, consistency } = manifest
   return {
-    ...{ tenantId, agentId, jobId, vmName, platform, platformRef },
-    ...{ definition, memoryBytes, cpuCount, takenAt, consistency },
+    tenantId: manifest.tenantId,
+    agentId: manifest.agentId,
+    jobId: manifest.jobId,
+    vmName: manifest.vmName,
+    platform: manifest.platform,
+    platformRef: manifest.platformRef,
+    definition: manifest.definition,
+    memoryBytes: manifest.memoryBytes,
+    cpuCount: manifest.cpuCount,
+    takenAt: manifest.takenAt,
+    consistency: manifest.consistency,
     origin: originOf(wanted),
     // Without `tracking`: a base of change tracking is of one repository. Here the next backup would believe in a checkpoint
     // that the platform has moved on for the other.

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -26,6 +26,8 @@ beforeEach(async () => {
 })
 afterEach(async () => await rm(root, { recursive: true, force: true }))
 
+const refuse = async (): Promise<never> => await Promise.reject(new Error('read in the wrong thread'))
+
 /** The repository, whose disks cannot be read in this thread. */
 function onlyInThreads(repository: Repository): Repository {
   return new Proxy(repository, {
@@ -40,7 +42,6 @@ function onlyInThreads(repository: Repository): Repository {
     const disks = [...reader.disks].map(([diskId, { source, chunkIds }]) => {
       const { sizeBytes, endpoint, openersMax, translateError } = source
       assert(endpoint !== undefined)
-      const refuse = async (): Promise<never> => await Promise.reject(new Error('read in the wrong thread'))
       const threads = openersMax === undefined ? {} : { openersMax }
       const errors = translateError === undefined ? {} : { translateError }
       const here = {
@@ -89,12 +90,12 @@ describe('in the threads of the mover', () => {
     const vm = new CopiedVm()
     vm.fill('disk0', 128 * KIB, 300 * KIB, 1)
     const { restorePointId } = await backUpInto(place, vm)
-    await losePacks(place)
+    await loseFirstPack(place)
     await using source = await openPlace(place)
-    const copying = copyRestorePoint(source, target, restorePointId, { mover, openers, ...call() })
+    const copying = copyRestorePoint(onlyInThreads(source), target, restorePointId, { mover, openers, ...call() })
     await expect(copying).rejects.toMatchObject({
       code: 'repository.chunk_corrupt',
-      details: { repositoryId: source.repositoryId, restorePointId },
+      details: { repositoryId: source.repositoryId, restorePointId, diskId: 'disk0', offsetBytes: 128 * KIB },
     })
     expect(await Array.fromAsync(target.listRestorePoints({}, call()))).toEqual([])
   })
@@ -105,10 +106,14 @@ async function backUpInto(place: RepositoryPlace, vm: CopiedVm): Promise<{ reado
   return (await vm.backUp(repository)).manifest
 }
 
-async function losePacks(place: RepositoryPlace): Promise<void> {
+/** The pack that was written first: it has chunks of disk0. The ids of the chunks come later. */
+async function loseFirstPack(place: RepositoryPlace): Promise<void> {
   assert(place.kind === 'chunks' && place.store.kind === 'directory')
   const packs = path.join(place.store.directory, 'packs')
-  for (const name of await readdir(packs, { recursive: true, withFileTypes: true })) {
-    if (name.isFile()) await rm(path.join(name.parentPath, name.name))
-  }
+  const entries = await readdir(packs, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name))
+  const dated = await Promise.all(files.map(async (file) => ({ file, at: (await stat(file)).mtimeMs })))
+  const [first] = dated.toSorted((left, right) => left.at - right.at)
+  assert(first !== undefined && files.length > 1)
+  await rm(first.file)
 }
