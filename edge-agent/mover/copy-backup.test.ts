@@ -1,4 +1,5 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { BlockSink } from '../block/block-sink.ts'
 import type { BlockSource } from '../block/block-source.ts'
@@ -258,9 +259,9 @@ function chunkSink({ parent, chunkIds }: Pick<Point, 'parent' | 'chunkIds'>) {
 }
 
 describe('a disk that takes whole chunks', () => {
-  test('gets them completed from the base, also those whose id is known, and no zeros', async () => {
+  test('gets them completed from the source, also those whose id is known, and no zeros', async () => {
     const point = await makeFull()
-    const { source, parent, chunkIds } = point
+    const { source, chunkIds } = point
     const tracker = source.addTracker()
     await source.write(CHUNK_BYTES + 64 * KIB, new Uint8Array(64 * KIB).fill(9), call)
     await source.write(3 * CHUNK_BYTES, new Uint8Array(64 * KIB).fill(7), call)
@@ -268,12 +269,47 @@ describe('a disk that takes whole chunks', () => {
     await source.write(6 * CHUNK_BYTES, new Uint8Array(CHUNK_BYTES), call)
     const { sink, puts, content } = chunkSink(point)
     const frozen = source.freeze(tracker)
-    const task = { mode: 'incremental', source: frozen, sink, base: parent, chunkIds, idKey } as const
+    const task = { mode: 'incremental', source: frozen, sink, chunkIds, idKey } as const
     const progress = await copyBackup(task, call)
     expect(puts).toEqual([256, 768])
-    expect(progress).toMatchObject({ writtenBytes: CHUNK_BYTES, zeroedBytes: 2 * CHUNK_BYTES })
+    expect(progress).toMatchObject({
+      readBytes: 3 * CHUNK_BYTES,
+      writtenBytes: CHUNK_BYTES,
+      zeroedBytes: 2 * CHUNK_BYTES,
+    })
+    expect(progress.doneBytes).toBe(progress.plannedBytes)
     expect([...Array(8).keys()].filter((index) => chunkIds.isZero(index))).toEqual([5, 6])
     expect(Buffer.compare(content.subarray(0, 5 * CHUNK_BYTES), source.bytes.subarray(0, 5 * CHUNK_BYTES))).toBe(0)
+  })
+
+  test('has the content of the source after any writes', async () => {
+    const write = fc.record({
+      at: fc.integer({ min: 0, max: SIZE_BYTES / (64 * KIB) - 1 }),
+      length: fc.integer({ min: 1, max: 5 }),
+      byte: fc.integer({ min: 0, max: 3 }),
+      discards: fc.boolean(),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(write, { maxLength: 8 }), async (writes) => {
+        const point = await makeFull()
+        const { source, chunkIds } = point
+        const tracker = source.addTracker()
+        for (const { at, length, byte, discards } of writes) {
+          const offset = at * 64 * KIB
+          const lengthBytes = Math.min(length * 64 * KIB, SIZE_BYTES - offset)
+          if (discards) await source.writeZeroes(offset, lengthBytes, call)
+          else await source.write(offset, new Uint8Array(lengthBytes).fill(byte), call)
+        }
+        const { sink, content } = chunkSink(point)
+        await copyBackup({ mode: 'incremental', source: source.freeze(tracker), sink, chunkIds, idKey }, call)
+        for (let index = 0; index < chunkIds.count; index += 1) {
+          const range = [index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES] as const
+          if (chunkIds.isZero(index)) content.fill(0, ...range)
+        }
+        expect(Buffer.compare(content, source.bytes)).toBe(0)
+      }),
+      { numRuns: 30 },
+    )
   })
 
   test('a chunk that cannot be kept fails the copy', async () => {

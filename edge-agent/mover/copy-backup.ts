@@ -47,7 +47,12 @@ export async function copyBackup(
   const shape: CopyShape = {
     task,
     dirtyOnly: mode === 'incremental',
-    plan: { sizeBytes, chunkSizeBytes, wasZero: (index) => journal.isZeroStill(index) },
+    plan: {
+      sizeBytes,
+      chunkSizeBytes,
+      wasZero: (index) => journal.isZeroStill(index),
+      completeChunks: sink.chunks !== undefined,
+    },
     sink,
     base: task.base,
     resume: { from: resumeFrom, everyBytes: checkpointEveryBytes },
@@ -72,7 +77,8 @@ function expectSameSizes({ mode, source, sink, base, chunkIds }: BackupCopyTask)
     const message = `the disk to write has ${sink.sizeBytes} bytes instead of ${sizeBytes}`
     throw new PlatformError('target.disk_size_mismatch', message)
   }
-  assert(mode === 'full' || base !== undefined, `mode ${mode} needs the parent's content`)
+  const isCompletedFromSource = sink.chunks !== undefined
+  assert(mode === 'full' || isCompletedFromSource || base !== undefined, `mode ${mode} needs the parent's content`)
   if (base !== undefined && base.sizeBytes !== sizeBytes) {
     const message = `the base has ${base.sizeBytes} bytes instead of ${sizeBytes}`
     throw new PlatformError('repository.base_mismatch', message)

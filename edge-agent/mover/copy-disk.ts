@@ -21,6 +21,7 @@ export async function copyDisk(
       sizeBytes: task.source.sizeBytes,
       chunkSizeBytes: SLAB_BYTES,
       wasZero: () => sinkIsZero || task.sink === undefined,
+      completeChunks: false,
     },
     sink: task.sink,
     resume: { from: resumeFrom, everyBytes: checkpointEveryBytes },

@@ -13,12 +13,14 @@ const CHUNKS_A_TURN = 4096
 export interface PlannedRange extends Extent {
   /** Reads as zeros for certain: it is not read. */
   readonly zero: boolean
+  /** Is as in the parent, and read only to complete its chunk: not of the plan. */
+  readonly completing?: boolean
 }
 
 /** Whole neighbouring chunks, only the disk's last one short, and what of them has to be looked at. */
 export interface DataRun extends Extent {
   readonly kind: 'data'
-  /** Ordered, at least one. What lies between them is as in the parent. */
+  /** Ordered, at least one. What lies between them is as in the parent; nothing does where chunks are completed. */
   readonly ranges: readonly PlannedRange[]
   /** Extents of the source whose first byte lies in here. */
   readonly extentsBegun: number
@@ -38,12 +40,16 @@ export interface PlanOptions {
   readonly wasZero: (chunkIndex: number) => boolean
   /** Whether chunks that are zeros now and were not before make runs of zeros. If not they are data like any other. */
   readonly zeroRuns: boolean
+  /** Whether chunks that have to be looked at are read whole. */
+  readonly completeChunks: boolean
 }
 
 /** Bytes of the run's plan, as `doneBytes` counts them. */
 export function plannedBytesOf(run: CopyRun): number {
   if (run.kind === 'zero') return 0
-  return run.ranges.reduce((sum, { zero, lengthBytes }) => (zero ? sum : sum + lengthBytes), 0)
+  return run.ranges.reduce((sum, { zero, completing, lengthBytes }) => {
+    return zero || completing === true ? sum : sum + lengthBytes
+  }, 0)
 }
 
 /** How long a run of data is at most. */
@@ -125,22 +131,24 @@ class RunPlanner {
     this.#chunk = undefined
     if (chunk === undefined) return
     const hasData = chunk.ranges.some(({ zero }) => !zero)
-    if (!hasData && this.#options.wasZero(chunk.index)) return
+    const wasZero = this.#options.wasZero(chunk.index)
+    if (!hasData && wasZero) return
     const [only] = chunk.ranges
     const isAllZero = !hasData && only?.lengthBytes === chunk.lengthBytes
     const kind = isAllZero && this.#options.zeroRuns ? 'zero' : 'data'
+    const chunkRanges = this.#options.completeChunks ? completed(chunk, wasZero) : chunk.ranges
     const bytesMax = kind === 'zero' ? ZERO_RUN_BYTES_MAX : runBytesMax(this.#options.chunkSizeBytes)
     const run = this.#run
     const joins = run?.kind === kind && endOf(run) === chunk.offsetBytes
     if (run !== undefined && joins && run.lengthBytes + chunk.lengthBytes <= bytesMax) {
       run.lengthBytes += chunk.lengthBytes
       run.extentsBegun += chunk.extentsBegun
-      for (const range of chunk.ranges) pushRange(run.ranges, range)
+      for (const range of chunkRanges) pushRange(run.ranges, range)
       return
     }
     yield* this.#closeRun()
-    const { offsetBytes, lengthBytes, ranges, extentsBegun } = chunk
-    this.#run = { kind, offsetBytes, lengthBytes, ranges, extentsBegun }
+    const { offsetBytes, lengthBytes, extentsBegun } = chunk
+    this.#run = { kind, offsetBytes, lengthBytes, ranges: [...chunkRanges], extentsBegun }
   }
 
   *#closeRun(): Generator<CopyRun, void, undefined> {
@@ -154,10 +162,29 @@ class RunPlanner {
   }
 }
 
+/** The ranges of a chunk and what lies between, before and behind them: zeros where the parent's chunk was zeros. */
+function completed(chunk: OpenChunk, wasZero: boolean): readonly PlannedRange[] {
+  const ranges: PlannedRange[] = []
+  let at = chunk.offsetBytes
+  const completeTo = (offsetBytes: number): void => {
+    if (offsetBytes > at) {
+      ranges.push({ offsetBytes: at, lengthBytes: offsetBytes - at, zero: wasZero, completing: true })
+    }
+  }
+  for (const range of chunk.ranges) {
+    completeTo(range.offsetBytes)
+    ranges.push(range)
+    at = endOf(range)
+  }
+  completeTo(endOf(chunk))
+  return ranges
+}
+
 /** Joins touching ranges of the same kind. */
 function pushRange(ranges: PlannedRange[], range: PlannedRange): void {
   const last = ranges.at(-1)
-  if (last !== undefined && endOf(last) === range.offsetBytes && last.zero === range.zero) {
+  const isSame = last?.zero === range.zero && last.completing === range.completing
+  if (last !== undefined && isSame && endOf(last) === range.offsetBytes) {
     ranges[ranges.length - 1] = { ...last, lengthBytes: last.lengthBytes + range.lengthBytes }
   } else {
     ranges.push(range)

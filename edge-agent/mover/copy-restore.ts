@@ -20,7 +20,12 @@ export async function copyRestore(
   const shape: CopyShape = {
     task,
     dirtyOnly: false,
-    plan: { sizeBytes, chunkSizeBytes, wasZero: (index: number) => chunkIds.isZero(index) },
+    plan: {
+      sizeBytes,
+      chunkSizeBytes,
+      wasZero: (index: number) => chunkIds.isZero(index),
+      completeChunks: false,
+    },
     sink: task.sink,
     resume: { from: resumeFrom, everyBytes: checkpointEveryBytes },
     work: ({ source, sink }, counters) => ({

@@ -91,7 +91,7 @@ export interface BackupCopyTask extends AnyCopyTask {
   readonly mode: BackupMode
   readonly source: BlockSource
   readonly sink: BlockSink
-  /** The parent restore point's content; required but for mode `full`. */
+  /** The parent restore point's content; required but for mode `full` and sinks that have `chunks`. */
   readonly base?: BlockSource
   /** In: the parent's ids (all zero for `full`). Out: the ids of the new content. */
   readonly chunkIds: ChunkIds

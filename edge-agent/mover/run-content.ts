@@ -45,7 +45,7 @@ export async function readRanges(
   call: CallOptions,
 ): Promise<void> {
   const reads: Promise<void>[] = []
-  for (const range of run.ranges) {
+  for (const range of joinTouching(run.ranges)) {
     if (range.zero) fillZeros(buffer, range, run)
     else beginReads(source, range, run, buffer, call, reads)
   }

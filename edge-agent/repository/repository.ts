@@ -26,7 +26,7 @@ export interface BackupWriterDisk {
   readonly diskId: string
   /** Reads as the parent's content, or zeros for `full`, until written. */
   readonly sink: BlockSink
-  /** The parent's content; absent for `full`. */
+  /** The parent's content; absent for `full`, and where `sink.chunks` is there: such chunks are read whole from the source. */
   readonly base?: BlockSource
   /** Filled with the parent's ids, or zeros for `full`; the mover brings it up to date. */
   readonly chunkIds: ChunkIds

@@ -72,14 +72,13 @@ class Turns {
       deadline.abort(new PlatformError('storage.timeout', text, { details: { timeoutMs } }))
     }, timeoutMs)
     const either = AbortSignal.any([signal, deadline.signal])
-    let isLate = false
+    let running: Promise<T> | undefined
     try {
       await this.#turn(either)
-      const running = work().finally(() => this.#leave())
-      if (onLate !== undefined) running.then(async (result) => isLate && (await onLate(result))).catch(() => {})
+      running = work().finally(() => this.#leave())
       return await untilAborted(running, either)
     } catch (error) {
-      isLate = true
+      if (onLate !== undefined) running?.then(onLate).catch(() => {})
       throw error
     } finally {
       clearTimeout(timer)

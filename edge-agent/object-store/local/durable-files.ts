@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { systemCode } from '@sendense/shared/runtime/system-code.ts'
+import { untilAborted } from '@sendense/shared/runtime/until-aborted.ts'
 import type { CallOptions } from '../object-store.ts'
 import type { StoreFile, StoreFiles } from './store-files.ts'
 
@@ -103,15 +104,17 @@ export async function usingFile<T>(
   options: CallOptions,
   work: (file: StoreFile) => Promise<T>,
 ): Promise<T> {
+  // Who has gone still wants it closed.
+  const close = async (): Promise<void> => await file.close({ signal: new AbortController().signal })
   let result: T
   try {
     result = await work(file)
   } catch (error) {
     // It may be the reason itself why the file cannot be closed: nobody waits for that.
-    file.close({ signal: new AbortController().signal }).catch(() => {})
+    close().catch(() => {})
     throw error
   }
-  await file.close(options)
+  await untilAborted(close(), options.signal)
   return result
 }
 

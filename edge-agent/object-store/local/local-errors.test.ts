@@ -3,6 +3,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listKeys } from '../guarantee.ts'
 import { boundedFiles } from './bounded-files.ts'
+import { usingFile } from './durable-files.ts'
 import { openLocalStore } from './local-store.ts'
 import { kernelError, stoppingFiles } from './stopping-files.ts'
 import { kernelFiles, type StoreFiles } from './store-files.ts'
@@ -151,5 +152,36 @@ describe('a mount that hangs', () => {
     await expect(bounded.open(import.meta.filename, { signal })).rejects.toMatchObject({ code: 'storage.timeout' })
     gate.resolve()
     await expect.poll(() => closed).toBe(1)
+  })
+
+  test('files are closed whose readers gave up while they waited for the kernel', async () => {
+    let openFiles = 0
+    const counting: StoreFiles = {
+      ...kernelFiles,
+      open: async (name, options) => {
+        const file = await kernelFiles.open(name, options)
+        openFiles += 1
+        return {
+          ...file,
+          close: async (call) => {
+            await file.close(call)
+            openFiles -= 1
+          },
+        }
+      },
+    }
+    const bounded = boundedFiles(counting, { callsMax: 1, timeoutMs: 20_000 })
+    for (let turn = 0; turn < 40; turn += 1) {
+      const gone = new AbortController()
+      const options = { signal: gone.signal }
+      const reads = Array.from({ length: 4 }, async () => {
+        const file = await bounded.open(import.meta.filename, options)
+        await usingFile(file, options, async () => await file.read(0, Buffer.alloc(16), options))
+      })
+      for (let step = 0; step < turn; step += 1) await new Promise<void>((resolve) => void setImmediate(resolve))
+      gone.abort(new Error('enough'))
+      await Promise.allSettled(reads)
+    }
+    await expect.poll(() => openFiles).toBe(0)
   })
 })

@@ -10,8 +10,7 @@ import { generationOf } from '../generation.ts'
 import { WriterLease } from '../lease/writer-lease.ts'
 import { listManifests, readManifest } from '../manifest-objects.ts'
 import type { PackLookup } from '../read/pack-lookup.ts'
-import { restorePointDisk } from '../read/restore-point-disk.ts'
-import { loadChunkIds, mapDisk, openPackLookup } from '../read/restore-point-map.ts'
+import { loadChunkIds, openPackLookup } from '../read/restore-point-map.ts'
 import { BackupSession } from './backup-session.ts'
 import { ChunkBackupWriter } from './chunk-backup-writer.ts'
 import { sessionDiskSink } from './session-disk-sink.ts'
@@ -39,7 +38,6 @@ export async function openChunkBackup(
   for (const disk of backup.disks) {
     const opened = await openDisk({ context, session, parent, lookup }, disk, { signal })
     undo.use(opened.sink)
-    if (opened.base !== undefined) undo.use(opened.base)
     disks.set(disk.diskId, opened)
   }
   return new ChunkBackupWriter({ context, session, disks, owned: undo.move() })
@@ -93,11 +91,7 @@ async function openDisk(
     return { diskId, sink, chunkIds: new ChunkIds(sizeBytes, context.descriptor.chunkSizeBytes) }
   }
   const chunkIds = await loadChunkIds(context, lookup, baseDiskOf(asked, session.backup, parent), { signal })
-  const map = await mapDisk(lookup, chunkIds, { signal })
-  // The mover changes the ids while it reads the base, whose ids stay.
-  const baseIds = new ChunkIds(sizeBytes, chunkIds.chunkSizeBytes)
-  baseIds.bytes.set(chunkIds.bytes)
-  return { diskId, sink, chunkIds, base: restorePointDisk(context, { diskId, map, chunkIds: baseIds }) }
+  return { diskId, sink, chunkIds }
 }
 
 function newPackId(): string {
