@@ -209,10 +209,10 @@ function describeBases(open: () => Promise<RepositoryFixture>): void {
     await using reader = await fixture.repository.openRestorePoint(first.manifest.restorePointId, call())
     await using writer = await fixture.repository.openBackup(newBackupOf(guest.next('incremental')), call())
     const disk = writer.disks.get('disk0')
-    const into = new Uint8Array(DISK_BYTES)
     expect(disk?.base === undefined).toBe(disk?.sink.chunks !== undefined)
-    await disk?.base?.read(0, into, call())
-    if (disk?.base !== undefined) expect(sameBytes(into, guest.disk.bytes)).toBe(true)
+    const into = guest.disk.bytes.slice()
+    if (disk?.base !== undefined) await disk.base.read(0, into.fill(0), call())
+    expect(sameBytes(into, guest.disk.bytes)).toBe(true)
     expect(disk?.sink.sizeBytes).toBe(DISK_BYTES)
     expect(Buffer.from(disk?.chunkIds.bytes ?? [])).toEqual(
       Buffer.from(reader.disks.get('disk0')?.chunkIds.bytes ?? []),
