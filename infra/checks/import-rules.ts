@@ -14,6 +14,7 @@ const WORKSPACES: Readonly<Record<string, { readonly code: readonly string[]; re
 
 /** Folders of the agent from the top down. Each may import those below its own line, never a neighbour on it. */
 const AGENT_LEVELS: readonly (readonly string[])[] = [
+  ['restore-tool'],
   ['control-link', 'rest', 'cli'],
   ['commands'],
   ['backup', 'restore', 'replication'],
@@ -27,7 +28,7 @@ const AGENT_LEVELS: readonly (readonly string[])[] = [
 ]
 
 /** Folders with a program of their own, which reads its settings as main.ts does. */
-const CONFIG_READERS = ['cli']
+const CONFIG_READERS = ['cli', 'restore-tool']
 
 /** Folders of the agent that hold drivers: one folder a driver, none knows another. */
 const DRIVER_FOLDERS = ['platforms', 'applications', 'repository', 'object-store']
@@ -84,6 +85,16 @@ function agentLevelRules(): IForbiddenRuleType[] {
     severity: 'error',
     from: catalog,
     to: { path: `^edge-agent/(${below.join('|')})/`, pathNot: CACHED_PACKS },
+  })
+  // It must work where there is no agent any more.
+  rules.push({
+    name: 'agent-restore-tool-needs-no-agent',
+    severity: 'error',
+    from: { path: '^edge-agent/restore-tool/', pathNot: TEST_FILES },
+    to: {
+      path: '^edge-agent/(control-link|commands|backup|restore|jobs|catalog|capture|platforms|tunnel)/',
+      reachable: true,
+    },
   })
   return rules
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
@@ -34,6 +35,11 @@ const TIMEOUT_MS_DEFAULT = 120_000
 export interface LocalStoreOptions extends MountExpectation, CallOptions {
   /** Makes the store where the directory is empty; `worm`: its objects can be retained. Absent: it must be there. */
   readonly create?: { readonly worm: boolean }
+  /**
+   * Nothing is changed, not even leftovers, and the directory need not say that it is a store: for copies of one, and for
+   * storage that is mounted read-only. Putting and deleting are the caller's to leave alone.
+   */
+  readonly readOnly?: boolean
   /** Objects a page of a listing has at most. Default 1000. */
   readonly pageMax?: number
   /** File calls at a time, and how long one may take: see BoundedFilesOptions. Default 3 and two minutes. */
@@ -60,14 +66,14 @@ export async function openLocalStore(options: LocalStoreOptions): Promise<LocalS
     await expectMounted(files, expected, { signal })
     let marker = await findMarker(files, directory, { signal })
     if (marker === undefined) {
-      if (create === undefined) {
+      if (options.readOnly === true) marker = { version: 1, storeId: options.storeId ?? randomUUID(), worm: false }
+      else if (create === undefined) {
         throw new PlatformError('storage.wrong_store', `${directory} is no store: is the right storage mounted?`)
-      }
-      marker = await createMarker(files, directory, { worm: create.worm, storeId: options.storeId, signal })
+      } else marker = await createMarker(files, directory, { worm: create.worm, storeId: options.storeId, signal })
     }
     const guard = await MountGuard.open(files, expected, marker, { signal })
     const store = new LocalStore({ files, directory, marker, guard, options })
-    await removeLeftovers(files, directory, options.clock ?? systemClock, { signal })
+    if (options.readOnly !== true) await removeLeftovers(files, directory, options.clock ?? systemClock, { signal })
     return store
   } catch (error) {
     throw toLocalError(error, `opening the store in ${directory}`)

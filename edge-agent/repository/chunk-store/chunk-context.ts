@@ -27,6 +27,9 @@ export interface ChunkStoreSettings {
   readonly protection?: { readonly mode: RetentionMode; readonly days: number }
 }
 
+/** What reading takes; a whole context has it. */
+export type ReadContext = Pick<ChunkContext, 'store' | 'descriptor' | 'repositoryId' | 'keys' | 'catalogue' | 'logger'>
+
 /** What the parts of one open repository share. */
 export interface ChunkContext extends SealContext {
   readonly store: ObjectStore

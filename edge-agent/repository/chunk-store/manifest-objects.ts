@@ -5,12 +5,13 @@ import type { RestorePointManifest, SealedManifest } from '../restore-point-mani
 import type { ChunkContext } from './chunk-context.ts'
 import { manifestKey, type ManifestPlace, parseManifestKey, prefixes } from './format/object-keys.ts'
 import { encodeSealedManifest, parseSealedManifest } from './format/sealed-manifest.ts'
+import { publishSigner } from './signer-objects.ts'
 import { protectionOf } from './write/protection.ts'
 import { putProtected } from './write/put-protected.ts'
 
 /** Where manifests are, of one VM or of all, oldest first. */
 export async function listManifests(
-  { store }: ChunkContext,
+  { store }: Pick<ChunkContext, 'store'>,
   filter: { readonly vmId?: string },
   { signal }: CallOptions,
 ): Promise<ManifestPlace[]> {
@@ -24,7 +25,7 @@ export async function listManifests(
 
 /** Rejects with `repository.manifest_invalid` where it cannot be trusted, `repository.restore_point_not_found`. */
 export async function readManifest(
-  context: ChunkContext,
+  context: Pick<ChunkContext, 'store' | 'publicKeys' | 'repositoryId' | 'keys'>,
   place: ManifestPlace,
   { signal }: CallOptions,
 ): Promise<SealedManifest> {
@@ -46,6 +47,7 @@ export async function putManifest(
   manifest: RestorePointManifest,
   { signal, generation }: CallOptions & { readonly generation: number },
 ): Promise<SealedManifest> {
+  await publishSigner(context, { signal, generation })
   const bytes = encodeSealedManifest(manifest, context.signingKey, context)
   // Nothing is sealed that could not be opened again.
   parseSealedManifest(bytes, manifest, context.publicKeys, context)

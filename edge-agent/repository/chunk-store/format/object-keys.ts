@@ -12,11 +12,13 @@ export const prefixes = {
   leases: 'leases/',
   condemnedLists: 'condemned/',
   quarantineLists: 'quarantine/',
+  signers: 'signers/',
 } as const
 
 const NUMBER_DIGITS = 8
 const NUMBER_MAX = 99_999_999
 const RING_ID = /^[0-9a-f]{16}$/
+const KEY_ID = /^[0-9a-f]{32}$/
 const TIME = /^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2}\.\d{3}Z)$/
 
 /** Which ring a key file is of: a number that grows, and 64 random bits that tell two of one number apart. */
@@ -166,6 +168,17 @@ export function quarantineListKey(quarantineId: string): string {
 export function parseQuarantineListKey(key: string): { readonly quarantineId: string } | undefined {
   const quarantineId = key.startsWith(prefixes.quarantineLists) ? key.slice(prefixes.quarantineLists.length) : ''
   return isUuid(quarantineId) ? { quarantineId } : undefined
+}
+
+/** Where the public key is that verifies what the key of this id signed. */
+export function signerKey(keyId: string): string {
+  if (!KEY_ID.test(keyId)) throw noPartOf(keyId, 'the id of a signing key')
+  return `${prefixes.signers}${keyId}`
+}
+
+export function parseSignerKey(key: string): { readonly keyId: string } | undefined {
+  const keyId = key.startsWith(prefixes.signers) ? key.slice(prefixes.signers.length) : ''
+  return KEY_ID.test(keyId) ? { keyId } : undefined
 }
 
 /** Of one length, so that keys sort as their numbers do. */

@@ -31,18 +31,52 @@ export function parseSealedManifest(
   context: OpenContext,
 ): SealedManifest {
   try {
-    const content = openObject(bytes, { ...placeOf(place), repositoryId: context.repositoryId }, context.keys)
-    const envelope = SignedEnvelope.parse(parseUtf8Json(content))
+    const envelope = openEnvelopeObject(bytes, place, context)
     const publicKey = publicKeys.get(envelope.signature.keyId)
     if (publicKey === undefined) throw new Error(`it is signed by the unknown key ${envelope.signature.keyId}`)
     const signed = openEnvelope(JSON.stringify(envelope), payloadTypes.restorePointManifest, publicKey)
-    const manifest = RestorePointManifest.parse(signed)
-    expectInItsPlace(manifest, place, context.repositoryId)
-    const payload = Buffer.from(envelope.payload, 'base64')
-    return { manifest, manifestHash: createHash('sha256').update(payload).digest('hex') }
+    return sealedOf(envelope, signed, place, context)
   } catch (error) {
     throw manifestInvalid(place, error)
   }
+}
+
+/**
+ * The same without a look at the signature: that who wrote it held the keys of the repository is proven all the same. For
+ * who has lost all that says whose signatures are genuine.
+ * @returns besides, whose signature it says it has
+ * Throws as `parseSealedManifest`.
+ */
+export function parseManifestOfAnySigner(
+  bytes: Uint8Array,
+  place: ManifestPlace,
+  context: OpenContext,
+): SealedManifest & { readonly signerKeyId: string } {
+  try {
+    const envelope = openEnvelopeObject(bytes, place, context)
+    if (envelope.payloadType !== payloadTypes.restorePointManifest) throw new Error(`it is ${envelope.payloadType}`)
+    const payload = parseUtf8Json(Buffer.from(envelope.payload, 'base64'))
+    return { ...sealedOf(envelope, payload, place, context), signerKeyId: envelope.signature.keyId }
+  } catch (error) {
+    throw manifestInvalid(place, error)
+  }
+}
+
+function openEnvelopeObject(bytes: Uint8Array, place: ManifestPlace, context: OpenContext): SignedEnvelope {
+  const content = openObject(bytes, { ...placeOf(place), repositoryId: context.repositoryId }, context.keys)
+  return SignedEnvelope.parse(parseUtf8Json(content))
+}
+
+function sealedOf(
+  envelope: SignedEnvelope,
+  payload: unknown,
+  place: ManifestPlace,
+  context: OpenContext,
+): SealedManifest {
+  const manifest = RestorePointManifest.parse(payload)
+  expectInItsPlace(manifest, place, context.repositoryId)
+  const bytes = Buffer.from(envelope.payload, 'base64')
+  return { manifest, manifestHash: createHash('sha256').update(bytes).digest('hex') }
 }
 
 function expectInItsPlace(manifest: RestorePointManifest, place: ManifestPlace, repositoryId: string): void {

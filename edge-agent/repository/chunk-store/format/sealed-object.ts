@@ -17,6 +17,7 @@ export const objectKinds = {
   lease: 4,
   condemnedList: 5,
   quarantineList: 6,
+  signer: 7,
 } as const
 export type ObjectKind = (typeof objectKinds)[keyof typeof objectKinds]
 

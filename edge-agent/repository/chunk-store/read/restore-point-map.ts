@@ -6,7 +6,7 @@ import { CHUNK_ID_BYTES, ChunkIds } from '../../../mover/chunk-ids.ts'
 import { runParallel } from '../../../object-store/run-parallel.ts'
 import { pageCount, pageLengthBytes, placePage } from '../../chunk-id-pages.ts'
 import type { ManifestDisk, SealedManifest } from '../../restore-point-manifest.ts'
-import type { ChunkContext } from '../chunk-context.ts'
+import type { ReadContext } from '../chunk-context.ts'
 import { packKey, type PackPlace, packSetPrefix, parsePackSetKey } from '../format/object-keys.ts'
 import { packCipherOf } from '../format/pack-reader.ts'
 import { parsePackSet } from '../format/pack-set.ts'
@@ -22,7 +22,7 @@ const CHUNKS_A_TURN = 65_536
 
 /** The packs of a restore point, and what they hold. */
 export async function openPackLookup(
-  context: ChunkContext,
+  context: ReadContext,
   sealed: SealedManifest,
   { signal }: CallOptions,
 ): Promise<PackLookup> {
@@ -44,7 +44,7 @@ export async function openPackLookup(
 
 /** The newest revision of the pack set. Rejects with `repository.chunk_corrupt` where there is none that can be trusted. */
 export async function readPackSet(
-  context: ChunkContext,
+  context: ReadContext,
   { manifest }: SealedManifest,
   { signal }: CallOptions,
 ): Promise<readonly PackPlace[]> {
@@ -70,7 +70,7 @@ function setMissing(restorePointId: string, why: string, cause?: unknown): Platf
 
 /** Undefined where it is not there or is not what it must be: its chunks are lost, and no others. */
 async function findPack(
-  context: ChunkContext,
+  context: ReadContext,
   place: PackPlace,
   { signal }: CallOptions,
 ): Promise<CataloguedPack | undefined> {
@@ -87,12 +87,20 @@ async function findPack(
   }
 }
 
+export interface LoadIdsOptions extends CallOptions {
+  /**
+   * Told of each page that is damaged or missing: its chunks have the id of zeros then, which is not what they are.
+   * Absent: loading rejects.
+   */
+  readonly onLostPage?: (index: number, error: PlatformError) => void
+}
+
 /** The ids of one disk, from its pages. Rejects with `repository.chunk_corrupt`. */
 export async function loadChunkIds(
-  context: ChunkContext,
+  context: ReadContext,
   lookup: PackLookup,
   disk: ManifestDisk,
-  { signal }: CallOptions,
+  { signal, onLostPage = raise }: LoadIdsOptions,
 ): Promise<ChunkIds> {
   const chunkIds = new ChunkIds(disk.sizeBytes, disk.chunkSizeBytes)
   if (pageCount(chunkIds) !== disk.pages.length) {
@@ -108,15 +116,21 @@ export async function loadChunkIds(
     const page = found?.plainBytes === lengthBytes ? await readPage(context, lookup, { found, id }, call) : undefined
     if (page === undefined || Buffer.compare(hash.idOf(page), id) !== 0) {
       const text = `disk ${disk.diskId}: page ${index} of its chunk ids is damaged or missing`
-      throw new PlatformError('repository.chunk_corrupt', text, { details: { diskId: disk.diskId, page: index } })
+      const details = { diskId: disk.diskId, page: index }
+      onLostPage(index, new PlatformError('repository.chunk_corrupt', text, { details }))
+      return
     }
     placePage(chunkIds, index, page)
   })
   return chunkIds
 }
 
+function raise(_index: number, error: PlatformError): never {
+  throw error
+}
+
 async function readPage(
-  context: ChunkContext,
+  context: ReadContext,
   lookup: PackLookup,
   { found, id }: { readonly found: FoundChunk; readonly id: Uint8Array },
   call: CallOptions,
@@ -132,7 +146,7 @@ async function readPage(
 
 /** One chunk, decrypted; that it hashes to its id is the caller's to check. Rejects as `isChunkDamage` says, `storage.*`. */
 export async function readFoundChunk(
-  { store, descriptor: { repositoryId }, keys }: Pick<ChunkContext, 'store' | 'descriptor' | 'keys'>,
+  { store, descriptor: { repositoryId }, keys }: Pick<ReadContext, 'store' | 'descriptor' | 'keys'>,
   lookup: PackLookup,
   { found, id }: { readonly found: FoundChunk; readonly id: Uint8Array },
   { signal }: CallOptions,
