@@ -15,6 +15,8 @@ export interface NewManifestParts {
   readonly facts: SealFacts
   readonly stored: ReadonlyMap<string, StoredDisk>
   readonly sealedAt: Date
+  /** Until when the storage itself says that it keeps all of it. Absent: it promises nothing. */
+  readonly protectedUntil?: Date
 }
 
 /**
@@ -34,6 +36,7 @@ export function newManifest(parts: NewManifestParts): RestorePointManifest {
       ? {}
       : { parentRestorePointId: parent.manifest.restorePointId, parentManifestHash: parent.manifestHash }),
     sealedAt: parts.sealedAt.toISOString(),
+    ...(parts.protectedUntil === undefined ? {} : { protectedUntil: parts.protectedUntil.toISOString() }),
     disks: facts.disks.map((disk) => {
       const stored = parts.stored.get(disk.diskId)
       const asked = backup.disks.find((candidate) => candidate.diskId === disk.diskId)

@@ -37,6 +37,7 @@ type OwnManifestFields =
   | 'version'
   | 'repositoryId'
   | 'sealedAt'
+  | 'protectedUntil'
   | 'disks'
   | 'restorePointId'
   | 'vmId'

@@ -52,6 +52,8 @@ export const RestorePointManifest = z.strictObject({
   parentManifestHash: Hash256.optional(),
   takenAt: Instant,
   sealedAt: Instant,
+  /** Until when nobody could delete what the restore point needs, by the storage's own answer before it was sealed. */
+  protectedUntil: Instant.optional(),
   consistency: z.enum(consistencyLevels),
   /** Present: a copy, with the id of what it is a copy of. No copy has `tracking`. */
   origin: RestorePointOrigin.optional(),

@@ -1,9 +1,10 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Azurite, startAzurite } from '../../../test/harness/azurite.ts'
 import { type CephObjectGateway, startCephObjectGateway } from '../../../test/harness/ceph-object-gateway.ts'
+import { createMemoryDisk } from '../../block/memory-disk.ts'
 import { faultyStore } from '../../object-store/layers/faulty-store.ts'
 import { openLocalStore } from '../../object-store/local/local-store.ts'
 import { temporaryDirectory } from '../../object-store/local/temporary-directory.ts'
@@ -11,8 +12,10 @@ import { createMemoryStore } from '../../object-store/memory/memory-store.ts'
 import { type ObjectStoreConfig, parseStoreConfig } from '../../object-store/object-store-config.ts'
 import type { ObjectStore } from '../../object-store/object-store.ts'
 import { openObjectStore } from '../../object-store/open-object-store.ts'
+import { backUp, restoreAll } from '../repository-scenario.ts'
 import { describeRepository } from '../repository.conformance.ts'
 import type { RepositoryFixture } from '../scenario-guest.ts'
+import { createMemoryPackCatalogue } from './index/memory-pack-catalogue.ts'
 import { lentStore, makeTestChunkRepository } from './test-chunk-repository.ts'
 
 const signal = AbortSignal.timeout(600_000)
@@ -95,3 +98,29 @@ async function makeBucket(locked: boolean): Promise<ObjectStoreConfig> {
   client.destroy()
   return parseStoreConfig({ kind: 's3', bucket, endpoint, credentials })
 }
+
+test('on Ceph with Object Lock an agent that deletes all it can leaves every protected restore point whole', async () => {
+  const config = await makeBucket(true)
+  const openStore = async (): Promise<ObjectStore> => await openObjectStore(config, { signal })
+  const made = await makeTestChunkRepository(openStore, { signal }, config)
+  const settings = { protection: { mode: 'governance', days: 1 } } as const
+  await using repository = await made.open({ settings })
+  const content = randomBytes(2 * 1024 * 1024)
+  const source = createMemoryDisk({ sizeBytes: content.length, content })
+  const disks = [{ diskId: 'disk0', sizeBytes: content.length, mode: 'full', source } as const]
+  const { manifest } = await backUp(repository, { vmId: randomUUID(), disks }, { signal })
+  const { restorePointId, protectedUntil } = manifest
+  expect(Date.parse(protectedUntil ?? '')).toBeGreaterThan(Date.now() + 24 * 3_600_000)
+  const deleting = repository.deleteRestorePoint(restorePointId, { signal })
+  await expect(deleting).rejects.toMatchObject({ code: 'storage.immutable' })
+  await using intruder = await openStore()
+  const kept: string[] = []
+  for await (const page of intruder.list('', { signal })) {
+    for (const { key } of page) await intruder.delete(key, { signal }).catch(() => kept.push(key))
+  }
+  const kinds = new Set(kept.map((key) => key.split('/', 1)[0]))
+  expect(kinds).toEqual(new Set(['idx', 'keys', 'packs', 'repo.json', 'rp', 'sets']))
+  await using again = await made.open({ catalogue: createMemoryPackCatalogue(), settings })
+  const restored = await restoreAll(again, restorePointId, { signal })
+  expect(Buffer.compare(restored.get('disk0') ?? new Uint8Array(), content)).toBe(0)
+})

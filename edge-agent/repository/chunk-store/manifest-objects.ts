@@ -52,7 +52,15 @@ export async function putManifest(
   // Nothing is sealed that could not be opened again.
   parseSealedManifest(bytes, manifest, context.publicKeys, context)
   const protection = protectionOf(context.settings, generation)
-  await putProtected(context.store, manifestKey(manifest), bytes, { signal, protection })
+  const key = manifestKey(manifest)
+  await putProtected(context.store, key, bytes, { signal, protection })
+  if (protection !== undefined) {
+    const found = await context.store.immutability?.findRetention(key, { signal })
+    if (found === undefined || found.retainUntil < protection.retainUntil) {
+      const text = `the store does not retain the manifest until ${protection.retainUntil.toISOString()} as it was told`
+      throw new PlatformError('storage.retention_refused', text)
+    }
+  }
   return await readManifest(context, manifest, { signal })
 }
 

@@ -7,12 +7,12 @@ const PACKS_MAX = 2 ** 24
 const PACKS_MIN = 4096
 
 /** Number 0 is no pack: chunks that were dropped by themselves have it. */
-const NO_PACK = { packId: '', generation: -1, epoch: 0, sizeBytes: 0, recordBytes: 0 }
+const NO_PACK = { packId: '', generation: -1, epoch: 0, sizeBytes: 0, chunkCount: 0 }
 
 /** A pack as the index keeps it: without its directory. */
 export interface IndexedPackFacts extends Omit<CataloguedPack, 'directory'> {
-  /** Bytes of its chunks' records, pages included. */
-  readonly recordBytes: number
+  /** Pages included. */
+  readonly chunkCount: number
 }
 
 /** What threads need to ask an index; the memory is the index's own and goes on changing. */
@@ -68,7 +68,7 @@ export class ChunkIndex {
   /** Makes a durable pack a target. Of two packs with the same chunk the one of the later generation is taken. */
   add({ directory, ...facts }: CataloguedPack): void {
     if (this.#numbers.has(facts.packId)) return
-    const number = this.#packs.push({ ...facts, recordBytes: directory.recordBytes }) - 1
+    const number = this.#packs.push({ ...facts, chunkCount: directory.count }) - 1
     this.#numbers.set(facts.packId, number)
     this.#makeRoom(number)
     for (let ordinal = 0; ordinal < directory.count; ordinal += 1) {

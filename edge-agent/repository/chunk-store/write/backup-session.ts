@@ -34,6 +34,8 @@ export class BackupSession implements Disposable {
   readonly channel: string
   /** The packs of the parent. */
   parentLookup: PackLookup | undefined
+  /** Packs that the restore point must not need: they go before it does. */
+  readonly #leaving = new Set<string>()
   readonly #context: ChunkContext
   readonly #reports: PackReports
   readonly #packs: CataloguedPack[] = []
@@ -69,6 +71,16 @@ export class BackupSession implements Disposable {
   /** All that were written so far, in the order in which they became durable. */
   get packs(): readonly CataloguedPack[] {
     return this.#packs
+  }
+
+  get leaving(): ReadonlySet<string> {
+    return this.#leaving
+  }
+
+  /** A pack is not kept any longer for this restore point or later ones: nobody deduplicates against it any more. */
+  leave(packId: string): void {
+    this.#leaving.add(packId)
+    this.index.drop(packId)
   }
 
   /** What was stored for a disk, with its chunk-id pages. */

@@ -52,7 +52,7 @@ export class ChunkBackupWriter implements BackupWriter {
     // What was written in this thread; other threads have flushed before the mover said that it is done.
     for (const { sink } of this.disks.values()) await sink.flush({ signal: held })
     const pages = await this.#putPages({ signal: held })
-    const manifestOf = (sealedAt: Date) =>
+    const manifestOf = (sealedAt: Date, protectedUntil?: Date) =>
       newManifest({
         repositoryId: context.descriptor.repositoryId,
         chunkSizeBytes: context.descriptor.chunkSizeBytes,
@@ -61,6 +61,7 @@ export class ChunkBackupWriter implements BackupWriter {
         facts,
         stored: this.#storedDisks(pages),
         sealedAt,
+        ...(protectedUntil === undefined ? {} : { protectedUntil }),
       })
     return await commitBackup({ context, session, disks: this.disks, pages, manifestOf }, { signal: held })
   }

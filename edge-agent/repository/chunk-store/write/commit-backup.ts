@@ -1,3 +1,4 @@
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../../../block/block-source.ts'
 import type { BackupWriterDisk } from '../../repository.ts'
 import type { RestorePointManifest, SealedManifest } from '../../restore-point-manifest.ts'
@@ -9,6 +10,7 @@ import type { CataloguedPack } from '../index/pack-catalogue.ts'
 import { putManifest } from '../manifest-objects.ts'
 import type { BackupSession } from './backup-session.ts'
 import { copyForward } from './copy-forward.ts'
+import { protectPacks } from './protect-packs.ts'
 import { protectionOf } from './protection.ts'
 import { putProtected } from './put-protected.ts'
 import { type Resolution, resolvePacks } from './resolve-packs.ts'
@@ -25,7 +27,7 @@ export interface CommitParts {
   readonly disks: ReadonlyMap<string, BackupWriterDisk>
   /** Ids of the chunk-id pages of each disk. */
   readonly pages: ReadonlyMap<string, readonly Uint8Array[]>
-  readonly manifestOf: (sealedAt: Date) => RestorePointManifest
+  readonly manifestOf: (sealedAt: Date, protectedUntil?: Date) => RestorePointManifest
 }
 
 /**
@@ -38,7 +40,7 @@ export async function commitBackup(parts: CommitParts, { signal }: CallOptions):
   const { generation } = packSettings
   // Facts that are wrong are refused before anything is written.
   manifestOf(context.clock.now())
-  const { packs } = await resolveLasting(parts, { signal })
+  const { packs, protectedUntil } = await resolveLasting(parts, { signal })
   context.crashPoint('packs-durable')
   await putIndex(context, session.packs, generation, { signal })
   context.crashPoint('index-durable')
@@ -49,31 +51,54 @@ export async function commitBackup(parts: CommitParts, { signal }: CallOptions):
   context.crashPoint('set-durable')
   await lease.confirm({ signal })
   const inTime = AbortSignal.any([signal, lease.deadline()])
-  const sealed = await putManifest(context, manifestOf(context.clock.now()), { signal: inTime, generation })
+  const sealed = await putManifest(context, manifestOf(context.clock.now(), protectedUntil), {
+    signal: inTime,
+    generation,
+  })
   await expectStillHeld(context, session, sealed, { signal })
   context.crashPoint('manifest-durable')
-  await remember(context, session.packs)
+  await remember(context, session)
   return sealed
 }
 
 /** The restore point exists by now; what the catalogue does not hear it finds in the store. */
-async function remember({ catalogue, logger }: ChunkContext, packs: readonly CataloguedPack[]): Promise<void> {
+async function remember({ catalogue, logger }: ChunkContext, { packs, index }: BackupSession): Promise<void> {
+  const locks = new Map(index.packs().map(({ packId, lockedUntil }) => [packId, lockedUntil]))
+  const known = packs.map((pack) => {
+    const lockedUntil = locks.get(pack.packId)
+    return lockedUntil === undefined ? pack : { ...pack, lockedUntil }
+  })
   try {
-    await catalogue.put(packs, { signal: AbortSignal.timeout(CATALOGUE_TIMEOUT_MS) })
+    await catalogue.put(known, { signal: AbortSignal.timeout(CATALOGUE_TIMEOUT_MS) })
   } catch (error) {
     logger?.warn({ err: error }, 'the catalogue does not know the new packs yet')
   }
 }
 
+interface LastingPacks extends Resolution {
+  /** Until when the store says that it keeps them. */
+  readonly protectedUntil?: Date
+}
+
 /** The packs, once none of them is about to be deleted. */
-async function resolveLasting(parts: CommitParts, { signal }: CallOptions): Promise<Resolution> {
+async function resolveLasting(parts: CommitParts, { signal }: CallOptions): Promise<LastingPacks> {
   const { context, session, disks, pages } = parts
   for (let round = 0; ; round += 1) {
     await context.dropExcluded(session.index, { signal })
     const resolution = await resolvePacks(session, disks, pages, { signal })
-    if (resolution.condemned.length === 0 || round === ROUNDS_MAX) return resolution
-    await copyForward(context, session, resolution.condemned, { signal })
+    if (round === ROUNDS_MAX) throw stillCondemned()
+    if (resolution.condemned.length > 0) {
+      await copyForward(context, session, resolution.condemned, { signal })
+      continue
+    }
+    const protectedUntil = await protectPacks(context, session, resolution, { signal })
+    if (protectedUntil === undefined) return resolution
+    if (protectedUntil !== 'leaving') return { ...resolution, protectedUntil }
   }
+}
+
+function stillCondemned(): PlatformError {
+  return new PlatformError('repository.io_failed', 'packs of the restore point are deleted faster than they are copied')
 }
 
 async function putIndex(

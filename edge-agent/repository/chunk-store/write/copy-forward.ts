@@ -21,7 +21,8 @@ export async function copyForward(
   { signal }: CallOptions,
 ): Promise<void> {
   const packIds = [...new Set(chunks.map(({ pack }) => pack.packId))]
-  const own = session.packs.filter(({ packId }) => packIds.includes(packId))
+  const atHand = [...session.packs, ...(session.parentLookup?.packs ?? [])]
+  const own = atHand.filter(({ packId }) => packIds.includes(packId))
   const lookup = new PackLookup([...(await context.catalogue.find(packIds, { signal })), ...own])
   const hash = new ChunkHash(context.keys.idKey)
   await using writer = session.newPackWriter('')

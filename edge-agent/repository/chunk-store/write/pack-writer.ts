@@ -166,15 +166,8 @@ export class PackWriter implements AsyncDisposable {
     const { packId, generation, epoch } = footer
     const key = packKey({ packId, generation })
     const options = { signal: this.#abandon.signal, ...(tellSha256 ? { sha256 } : {}) }
-    const locked = await putProtected(store, key, bytes, { ...options, protection: settings.protection })
-    await onDurable({
-      packId,
-      generation,
-      epoch,
-      directory,
-      sizeBytes: bytes.length,
-      ...(locked === undefined ? {} : { lockedUntil: locked }),
-    })
+    await putProtected(store, key, bytes, { ...options, protection: settings.protection })
+    await onDurable({ packId, generation, epoch, directory, sizeBytes: bytes.length })
     for (const name of names) this.#pending.delete(name)
   }
 

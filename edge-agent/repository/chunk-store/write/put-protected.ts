@@ -10,7 +10,6 @@ export interface ProtectionPeriod {
 
 /**
  * Puts an object, with its retention where there is a period.
- * @returns until when the store says that it keeps it, which is what was asked for; undefined without a period
  * Rejects as the store does; with `storage.unsupported` where a period is given and the store protects nothing.
  */
 export async function putProtected(
@@ -18,15 +17,14 @@ export async function putProtected(
   key: string,
   body: Uint8Array,
   { protection, ...options }: PutOptions & CallOptions & { readonly protection: ProtectionPeriod | undefined },
-): Promise<Date | undefined> {
+): Promise<void> {
   if (protection === undefined) {
     await store.put(key, body, options)
-    return undefined
+    return
   }
   const { immutability } = store
   if (immutability === undefined) throw unprotected(store)
   await immutability.put(key, body, { ...options, retention: protection })
-  return protection.retainUntil
 }
 
 function unprotected(store: ObjectStore): PlatformError {

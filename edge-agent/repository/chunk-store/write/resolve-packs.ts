@@ -5,6 +5,7 @@ import { CHUNK_ID_BYTES } from '../../../mover/chunk-ids.ts'
 import type { BackupWriterDisk } from '../../repository.ts'
 import type { PackPlace } from '../format/object-keys.ts'
 import { type ChunkKind, chunkKinds } from '../format/registered-ids.ts'
+import { ChunkTable } from '../index/chunk-table.ts'
 import type { BackupSession } from './backup-session.ts'
 
 const CHUNKS_A_TURN = 65_536
@@ -18,8 +19,16 @@ export interface CondemnedChunk {
 
 /** A pack of the restore point, and how much of it the restore point needs. */
 export interface ResolvedPack extends PackPlace {
-  /** Chunks of it that the restore point refers to, each once for each time. */
-  references: number
+  readonly lockedUntil?: Date
+  /** How much of its chunks the restore point needs, 0 to 1, taking them to be of one size. */
+  readonly liveShare: number
+}
+
+/** One of them while it is counted. */
+interface CountedPack extends PackPlace {
+  readonly lockedUntil?: Date
+  readonly chunkCount: number
+  liveCount: number
 }
 
 export interface Resolution {
@@ -37,7 +46,9 @@ export async function resolvePacks(
   pages: ReadonlyMap<string, readonly Uint8Array[]>,
   { signal }: CallOptions,
 ): Promise<Resolution> {
-  const resolver = new PackResolver(session)
+  const chunkCount = [...disks.values()].reduce((sum, { chunkIds }) => sum + chunkIds.count, 0)
+  const pageCount = [...pages.values()].reduce((sum, ids) => sum + ids.length, 0)
+  const resolver = new PackResolver(session, chunkCount + pageCount)
   for (const [diskId, { chunkIds }] of disks) {
     for (let index = 0; index < chunkIds.count; index += 1) {
       if (index % CHUNKS_A_TURN === CHUNKS_A_TURN - 1) await nextTurn(undefined, { signal })
@@ -52,21 +63,32 @@ export async function resolvePacks(
       if (!isZero && !resolver.resolve(id, chunkKinds.chunkIdPage)) throw neverStored(`a page of disk ${diskId}`)
     }
   }
-  return resolver
+  return resolver.resolution()
 }
 
-class PackResolver implements Resolution {
-  readonly packs = new Map<string, ResolvedPack>()
+class PackResolver {
+  readonly #packs = new Map<string, CountedPack>()
+  readonly #seen: ChunkTable
   readonly condemned: CondemnedChunk[] = []
   readonly #session: BackupSession
 
-  constructor(session: BackupSession) {
+  constructor(session: BackupSession, chunkCount: number) {
     this.#session = session
+    this.#seen = new ChunkTable(chunkCount)
+  }
+
+  resolution(): Resolution {
+    const packs = [...this.#packs.values()].map(({ liveCount, chunkCount, ...pack }) => {
+      return [pack.packId, { ...pack, liveShare: liveCount / chunkCount }] as const
+    })
+    return { packs: new Map(packs), condemned: this.condemned }
   }
 
   /** Whether some pack holds the chunk. What the parent has stays, also where it is no target any more: it is not lost by that. */
   resolve(id: Uint8Array, kind: ChunkKind): boolean {
-    const { index, parentLookup } = this.#session
+    if (this.#seen.get(id) !== undefined) return true
+    this.#seen.set(id, 0)
+    const { index, parentLookup, leaving } = this.#session
     const target = index.packOf(id)
     if (target !== undefined) {
       this.#note(target)
@@ -74,20 +96,21 @@ class PackResolver implements Resolution {
     }
     const inherited = parentLookup?.find(id, kind)
     const parentPack = inherited === undefined ? undefined : parentLookup?.packs[inherited.pack]
-    if (parentPack !== undefined) {
-      this.#note(parentPack)
+    if (parentPack !== undefined && !leaving.has(parentPack.packId)) {
+      this.#note({ ...parentPack, chunkCount: parentPack.directory.count })
       return true
     }
-    const last = index.lastPackOf(id)
+    const last = parentPack ?? index.lastPackOf(id)
     if (last === undefined) return false
     this.condemned.push({ id: Uint8Array.from(id), kind, pack: last })
     return true
   }
 
-  #note({ packId, generation }: PackPlace): void {
-    const known = this.packs.get(packId)
-    if (known === undefined) this.packs.set(packId, { packId, generation, references: 1 })
-    else known.references += 1
+  #note({ packId, generation, chunkCount, lockedUntil }: PackPlace & Omit<CountedPack, 'liveCount'>): void {
+    const known = this.#packs.get(packId)
+    const lock = lockedUntil === undefined ? {} : { lockedUntil }
+    if (known === undefined) this.#packs.set(packId, { packId, generation, chunkCount, liveCount: 1, ...lock })
+    else known.liveCount += 1
   }
 }
 
