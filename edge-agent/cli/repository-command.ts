@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { type DeletionParts, deleteRestorePoint } from '../backup/delete-restore-point.ts'
 import { previewPruning, pruneRestorePoints, type VmPruning } from '../backup/prune-restore-points.ts'
 import { openOwnRepository } from './own-repository.ts'
+import { registerRepositoryCopyCommand } from './repository-copy-command.ts'
 import { DELETE_HELP, PRUNE_HELP } from './repository-help.ts'
 import { withCatalogue } from './with-catalogue.ts'
 
@@ -25,7 +26,7 @@ interface PruneOptions extends JsonOption, Readonly<Partial<Record<`keep${Capita
   readonly yes?: boolean
 }
 
-/** Adds `repository list|delete|prune|hold|release`: which restore points the agent's own repository keeps. */
+/** Adds `repository list|delete|prune|hold|release|copy`: which restore points the agent's own repository keeps, and copies. */
 export function registerRepositoryCommands(program: Command): void {
   const repository = program.command('repository').description('which restore points the repository keeps')
   repository
@@ -62,6 +63,7 @@ export function registerRepositoryCommands(program: Command): void {
     .command('release <restorePoint>')
     .description('end a hold')
     .action(async (id: string) => await setHold(id, undefined))
+  registerRepositoryCopyCommand(repository)
 }
 
 async function list({ vm, json }: JsonOption & { readonly vm?: string }): Promise<void> {
