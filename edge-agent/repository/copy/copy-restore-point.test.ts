@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { afterAll, describe, expect, test } from 'vitest'
 import { createMover } from '../../mover/create-mover.ts'
 import {
@@ -213,6 +214,30 @@ describe('damage', () => {
     expect((await copy(second)).sealed.manifest.disks[0]?.mode).toBe('incremental')
     expect(await vm.restoresFrom(target.repository, second.manifest.restorePointId)).toBe(true)
   })
+
+  test.each(['repository.chunk_corrupt', 'repository.restore_point_not_found'] as const)(
+    'where the source cannot open what both have (%s), all is compared',
+    async (code) => {
+      const { source, target, vm, copy } = newPair()
+      const first = await vm.backUp(source.repository)
+      await copy(first)
+      vm.fill('disk0', 300 * KIB, 10, 9)
+      const second = await vm.backUp(source.repository)
+      const { restorePointId } = first.manifest
+      const broken: Repository = {
+        ...methodsOf(source.repository),
+        openRestorePoint: async (id, options) => {
+          if (id !== restorePointId) return await source.repository.openRestorePoint(id, options)
+          throw new PlatformError(code, 'a page of its ids is damaged', { details: { restorePointId } })
+        },
+      }
+      const id = second.manifest.restorePointId
+      const { sealed, doubts } = await copyRestorePoint(broken, target.repository, id, { mover, ...call() })
+      expect(sealed.manifest.disks[0]).toMatchObject({ reason: 'COMPARE_COPY', writtenBytes: 128 * KIB })
+      expect(doubts).toHaveLength(1)
+      expect(await vm.restoresFrom(target.repository, id)).toBe(true)
+    },
+  )
 
   test('a damaged copy in the target is not built on: the next one is copied whole', async () => {
     const { source, target, vm, copy } = newPair()
