@@ -42,6 +42,8 @@ const FOR_TESTS = [
   'ceph-osd',
   'radosgw',
   'mount',
+  'restic',
+  'borgbackup',
 ]
 
 const KERNEL = 'linux-image-cloud-amd64'

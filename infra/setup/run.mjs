@@ -13,6 +13,7 @@ const TASKS = {
   'test': { debian: true, tests: true, script: ['infra/test.ts'] },
   'test:unit': { debian: false, tests: false, script: ['infra/test.ts', '--unit'] },
   'bench:mover': { debian: true, tests: true, script: ['test/bench/mover-benchmark.ts'] },
+  'bench:repository': { debian: true, tests: true, script: ['test/bench/repository-benchmark.ts'] },
   'setup': { debian: true, tests: true, script: undefined },
 }
 

@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { promisify } from 'node:util'
@@ -10,6 +9,7 @@ import { measureCopies } from './mover/copies.ts'
 import { measureFiftyJobs } from './mover/fifty-jobs.ts'
 import { measureIncremental } from './mover/incremental.ts'
 import type { MoverBench } from './mover/mover-bench.ts'
+import { roomyDir } from './roomy-dir.ts'
 import { reportTunnel } from './tunnel-benchmark.ts'
 
 const GIB = 1024 ** 3
@@ -50,12 +50,6 @@ try {
   await rm(dir, { recursive: true, force: true })
 }
 report.end()
-
-/** Memory where there is enough of it, so that no disk is measured; the temporary directory otherwise. */
-async function roomyDir(neededBytes: number): Promise<string> {
-  const { bavail, bsize } = await statfs('/dev/shm').catch(() => ({ bavail: 0, bsize: 0 }))
-  return bavail * bsize >= neededBytes ? '/dev/shm' : tmpdir()
-}
 
 async function versionOf(program: string): Promise<string> {
   const { stdout } = await run(program, ['--version'])

@@ -9,8 +9,8 @@ export interface BackupPeer {
   create(): Promise<void>
   /** Of the image; the first is a full one, later ones read all of it and store what is new. */
   backUp(): Promise<ChildUsage>
-  /** Of another image, for many small ones. */
-  backUpOther(path: string): Promise<ChildUsage>
+  /** Of many other images, in one run of the program: starting it for each would be the larger part. */
+  backUpAll(paths: readonly string[]): Promise<ChildUsage>
   /** The newest backup of the image, to a file in `dir` that is removed afterwards. */
   restore(dir: string): Promise<ChildUsage>
   /** Reads everything stored and checks it. */

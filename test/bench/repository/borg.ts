@@ -36,7 +36,7 @@ export async function openBorg(dir: string, image: string): Promise<BackupPeer> 
       archives.push(name)
       return await backUp(name, image)
     },
-    backUpOther: async (path) => await backUp(`other-${randomUUID()}`, path),
+    backUpAll: async (paths) => await runMeasured('borg', [...create, `::all-${randomUUID()}`, ...paths], { env }),
     restore: async (into) => {
       const target = join(into, 'borg-target')
       await mkdir(target, { recursive: true })

@@ -31,7 +31,7 @@ export async function writeMixedImage(path: string, image: MixedImage): Promise<
   await using file = await open(path, 'w')
   await file.truncate(image.sizeBytes)
   const random = seededBytes(image.seed)
-  const files = new SystemBytes()
+  await using files = new SystemBytes()
   const pieces = Math.floor(image.dataBytes / RANDOM_PIECE_BYTES)
   const slots = Math.floor(image.sizeBytes / RANDOM_PIECE_BYTES)
   const dataOffsets: number[] = []
@@ -46,7 +46,7 @@ export async function writeMixedImage(path: string, image: MixedImage): Promise<
 }
 
 /** The files of this machine's operating system one after the other, each beginning at a block; never empty. */
-class SystemBytes {
+class SystemBytes implements AsyncDisposable {
   readonly #paths = pathsBelow(SYSTEM_DIRS)
   #current: FileHandle | undefined
   #offset = 0
@@ -66,6 +66,10 @@ class SystemBytes {
       filled = Math.min(lengthBytes, Math.ceil(filled / BLOCK_BYTES) * BLOCK_BYTES)
     }
     return into
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#current?.close()
   }
 
   async #openNext(): Promise<FileHandle> {

@@ -25,7 +25,7 @@ export async function openRestic(dir: string, image: string): Promise<BackupPeer
     },
     // Without --force an image whose size and time are unchanged would not be read at all.
     backUp: async () => await run('backup', '--force', '--tag', 'image', image),
-    backUpOther: async (path) => await run('backup', '--tag', 'other', path),
+    backUpAll: async (paths) => await run('backup', '--tag', 'all', ...paths),
     restore: async (into) => {
       const target = join(into, 'restic-target')
       await mkdir(target, { recursive: true })

@@ -1,0 +1,51 @@
+import { join } from 'node:path'
+import { startNbdkit } from '@sendense/edge-agent/nbd/client/real-nbd-server.ts'
+import { parseStoreConfig } from '@sendense/edge-agent/object-store/object-store-config.ts'
+import { startS3Double } from '../../doubles/s3/s3-double.ts'
+import { measureOwn } from '../own-usage.ts'
+import { usageContest } from '../usage-contest.ts'
+import { writeMixedImage } from './mixed-image.ts'
+import { OwnBackups } from './own-backups.ts'
+import { createOwnRepository } from './own-repository.ts'
+import { CHUNK_SIZE_BYTES, type RepositoryBench } from './repository-bench.ts'
+
+const MIB = 1024 ** 2
+const ROUNDS = 3
+const ROUND_TRIP_MS = 150
+const IMAGE = { sizeBytes: 2048 * MIB, dataBytes: 1024 * MIB, randomShare: 0.25, seed: 7 }
+
+/** The same disk to an S3 server nearby and to one whose every answer takes 150 ms longer, and back. */
+export async function measureRoundTrip({ dir, mover, report, signal }: RepositoryBench): Promise<void> {
+  const call = { signal }
+  const image = join(dir, 'disk.img')
+  await writeMixedImage(image, IMAGE)
+  await using source = await startNbdkit(['--readonly', 'file', image])
+  const peaks = new Map<string, number>()
+
+  const contestants = [0, ROUND_TRIP_MS].map((latencyMs) => {
+    const name = `${latencyMs} ms`
+    return { name, run: async () => await backUpAndRestore(name, latencyMs) }
+  })
+  async function backUpAndRestore(name: string, latencyMs: number) {
+    await using server = await startS3Double({ latencyMs })
+    const { endpoint, credentials, region } = server
+    const bucket = server.createBucket({})
+    const storeConfig = parseStoreConfig({ kind: 's3', endpoint, bucket, region, credentials })
+    const settings = { chunkSizeBytes: CHUNK_SIZE_BYTES, compression: 'balanced' } as const
+    await using repository = await createOwnRepository({ storeConfig, ...settings }, call)
+    const own = new OwnBackups(repository, mover)
+    const usage = await measureOwn(async () => {
+      await own.backUp(source.endpoint, 'full', call)
+      await own.restore(undefined, call)
+    })
+    peaks.set(name, Math.max(peaks.get(name) ?? 0, server.connectionCount()))
+    return usage
+  }
+
+  const usages = await usageContest(contestants, ROUNDS)
+  for (const name of usages.names()) {
+    const facts = { cpuSeconds: usages.median(name, 'cpuSeconds'), connections: peaks.get(name) ?? 0 }
+    report.measured({ name: `to S3 and back, ${name}`, seconds: usages.seconds(name) }, facts)
+  }
+  report.figure('round_trip_150ms_share', usages.ratio('0 ms', '150 ms'))
+}
