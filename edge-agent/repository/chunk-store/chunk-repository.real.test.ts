@@ -5,6 +5,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Azurite, startAzurite } from '../../../test/harness/azurite.ts'
 import { type CephObjectGateway, startCephObjectGateway } from '../../../test/harness/ceph-object-gateway.ts'
 import { createMemoryDisk } from '../../block/memory-disk.ts'
+import { createMover } from '../../mover/create-mover.ts'
+import { openNbdSource } from '../../nbd/client/nbd-source.ts'
+import { startNbdkit } from '../../nbd/client/real-nbd-server.ts'
 import { faultyStore } from '../../object-store/layers/faulty-store.ts'
 import { openLocalStore } from '../../object-store/local/local-store.ts'
 import { temporaryDirectory } from '../../object-store/local/temporary-directory.ts'
@@ -12,13 +15,15 @@ import { createMemoryStore } from '../../object-store/memory/memory-store.ts'
 import { type ObjectStoreConfig, parseStoreConfig } from '../../object-store/object-store-config.ts'
 import type { ObjectStore } from '../../object-store/object-store.ts'
 import { openObjectStore } from '../../object-store/open-object-store.ts'
-import { backUp, restoreAll } from '../repository-scenario.ts'
+import { backUp, newBackupOf, restoreAll, sealFactsOf } from '../repository-scenario.ts'
 import { describeRepository } from '../repository.conformance.ts'
 import type { RepositoryFixture } from '../scenario-guest.ts'
+import { CHUNK_DISK_OPENER } from './chunk-disk-address.ts'
 import { createMemoryPackCatalogue } from './index/memory-pack-catalogue.ts'
 import { lentStore, makeTestChunkRepository } from './test-chunk-repository.ts'
 
 const signal = AbortSignal.timeout(600_000)
+const OPENER_URL = new URL('chunk-disk-opener.ts', import.meta.url).href
 const space = { capacityBytes: 1e9, freeBytes: 1e9 }
 let ceph: CephObjectGateway
 let azurite: Azurite
@@ -89,6 +94,13 @@ async function fixtureOf(config: ObjectStoreConfig, owned?: AsyncDisposable): Pr
   }
 }
 
+async function makeContainer(): Promise<ObjectStoreConfig> {
+  const { account, accountKey, endpoint } = azurite
+  const container = `c-${randomUUID()}`
+  await new BlobServiceClient(endpoint, new StorageSharedKeyCredential(account, accountKey)).createContainer(container)
+  return parseStoreConfig({ kind: 'azure-blob', account, container, endpoint, credentials: { accountKey } })
+}
+
 async function makeBucket(locked: boolean): Promise<ObjectStoreConfig> {
   const { endpoint, credentials } = ceph
   const bucket = `bucket-${randomUUID()}`
@@ -124,3 +136,31 @@ test('on Ceph with Object Lock an agent that deletes all it can leaves every pro
   const restored = await restoreAll(again, restorePointId, { signal })
   expect(Buffer.compare(restored.get('disk0') ?? new Uint8Array(), content)).toBe(0)
 })
+
+test('on Ceph and on Azurite the threads of the mover write and read by themselves', async () => {
+  await using mover = createMover({ threadsMax: 2, openers: { [CHUNK_DISK_OPENER]: OPENER_URL } })
+  await using server = await startNbdkit(['pattern', String(64 * 1024 * 1024)])
+  for (const config of [await makeBucket(false), await makeContainer()]) {
+    const openStore = async (): Promise<ObjectStore> => await openObjectStore(config, { signal })
+    const made = await makeTestChunkRepository(openStore, { signal }, config)
+    await using repository = await made.open({ settings: { packSizeBytes: 4 * 1024 * 1024 } })
+    await using source = await openNbdSource(server.endpoint, { signal })
+    const { sizeBytes } = source
+    const asked = newBackupOf({ vmId: randomUUID(), disks: [{ diskId: 'disk0', sizeBytes, mode: 'full', source }] })
+    await using writer = await repository.openBackup(asked, { signal })
+    const { sink, chunkIds } = writer.disks.get('disk0') ?? missing('the disk')
+    const { idKey } = repository
+    const copied = await mover.copyBackup({ mode: 'full', source, sink, chunkIds, idKey }, { signal })
+    expect(sink.endpoint?.kind).toBe('opener')
+    const facts = sealFactsOf(asked, { takenAt: new Date(), copied: new Map([['disk0', copied]]) })
+    const { manifest } = await writer.seal(facts, { signal })
+    await using reader = await repository.openRestorePoint(manifest.restorePointId, { signal })
+    const disk = reader.disks.get('disk0') ?? missing('the disk of the restore point')
+    const checked = await mover.copyRestore({ source: disk.source, chunkIds: disk.chunkIds, idKey }, { signal })
+    expect(checked.readBytes).toBe(sizeBytes)
+  }
+})
+
+function missing(what: string): never {
+  throw new Error(`${what} is missing`)
+}
