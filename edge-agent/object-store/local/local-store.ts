@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
+import { releaseMemory } from '@sendense/shared/runtime/release-memory.ts'
 import { systemCode } from '@sendense/shared/runtime/system-code.ts'
 import { expectInObject } from '../object-body.ts'
 import { expectObjectKey, expectObjectPrefix } from '../object-key.ts'
@@ -172,6 +173,7 @@ export class LocalStore implements ObjectStore {
         await this.#fill(file, offsetBytes + at, part, options)
         into.set(part, at)
       }
+      releaseMemory(piece)
     })
   }
 
