@@ -77,7 +77,6 @@ describe.each([
   async function idsInTarget(): Promise<string[]> {
     await using copies = await openPlace(target)
     const points = await Array.fromAsync(copies.listRestorePoints({}, call()))
-    for (const { manifest } of points) expect(await vm.restoresFrom(copies, manifest.restorePointId)).toBe(true)
     return points.map(({ manifest }) => manifest.restorePointId)
   }
 

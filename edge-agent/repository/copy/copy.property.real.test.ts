@@ -52,7 +52,7 @@ describe('whatever happened before, every restore point arrives as it was, and c
           await runHistory(steps, { source, target, back, mover })
         },
       ),
-      { numRuns: startsServers ? 1 : 8, endOnFailure: startsServers },
+      { numRuns: startsServers ? 2 : 8, endOnFailure: startsServers },
     )
     expect.hasAssertions()
   })
