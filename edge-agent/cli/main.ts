@@ -8,6 +8,7 @@ import { registerChunkStoreCommands } from './chunk-store-command.ts'
 import { registerCopyCommand } from './copy-command.ts'
 import { registerKvmHostCommands } from './kvm-host-command.ts'
 import { registerNbdCommands } from './nbd-command.ts'
+import { registerRecoveryKitCommand } from './recovery-kit-command.ts'
 import { registerRepositoryCommands } from './repository-command.ts'
 import { registerServeCommand } from './serve-command.ts'
 import { registerValidateStorageCommand } from './validate-storage-command.ts'
@@ -18,6 +19,7 @@ registerKvmHostCommands(program)
 registerValidateStorageCommand(program)
 registerNbdCommands(program)
 registerServeCommand(program)
+registerRecoveryKitCommand(program)
 registerCopyCommand(program)
 registerRepositoryCommands(program)
 registerChunkStoreCommands(program)

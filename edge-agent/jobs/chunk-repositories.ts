@@ -13,6 +13,7 @@ import { ObjectStoreConfig } from '../object-store/object-store-config.ts'
 import type { ObjectStore } from '../object-store/object-store.ts'
 import { openObjectStore } from '../object-store/open-object-store.ts'
 import { createChunkRepository } from '../repository/chunk-store/create-chunk-repository.ts'
+import type { Recipient } from '../repository/chunk-store/format/key-file.ts'
 import type { PackCatalogue } from '../repository/chunk-store/index/pack-catalogue.ts'
 import { systemKeySources } from '../repository/chunk-store/keys/key-ring.ts'
 import { KeyStore } from '../repository/chunk-store/keys/key-store.ts'
@@ -146,6 +147,29 @@ export async function openAgentKeys(stateDir: string, repositoryId: string, { si
   }
   const store = retryingStore(await openObjectStore(secret.store, { signal }))
   return { store, keys: await loadKeys(secret, store, { signal }) }
+}
+
+/**
+ * Lets somebody else open a chunk repository of this agent too.
+ * @returns false where the agent has no chunk repository of this id
+ * Rejects with `repository.locked` where the keys are changed just now, `repository.key_*`, `storage.*`
+ */
+export async function addAgentRecipient(
+  stateDir: string,
+  repositoryId: string,
+  recipient: Recipient,
+  { signal }: CallOptions,
+): Promise<boolean> {
+  const secret = (await readSecrets(stateDir)).find((candidate) => candidate.repositoryId === repositoryId)
+  if (secret === undefined) return false
+  await using store = retryingStore(await openObjectStore(secret.store, { signal }))
+  const keyStore = new KeyStore({ store, repositoryId })
+  const own = { kind: 'private-key', privateKey: importRecipientKey(secret.agentKey) } as const
+  const loaded = await keyStore.load(own, { identity: secret.identity, signal })
+  using _ring = loaded.ring
+  const { ring } = await keyStore.change(loaded, { add: [recipient] }, { signal })
+  ring[Symbol.dispose]()
+  return true
 }
 
 async function openAgentRepository(

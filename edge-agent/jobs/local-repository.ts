@@ -23,7 +23,7 @@ const RepositorySecret = z.strictObject({
   /** Its descriptor was made: from then on an empty place means that the storage is away, not that it is new. */
   made: z.boolean(),
 })
-type RepositorySecret = z.infer<typeof RepositorySecret>
+export type RepositorySecret = z.infer<typeof RepositorySecret>
 
 export interface LocalRepositoryOptions {
   readonly stateDir: string
@@ -61,6 +61,12 @@ export async function findLocalRepository(
 ): Promise<RepositoryEntry | undefined> {
   const secret = await findSecret(secretsDirOf(options), options.dir)
   return secret?.made === true ? entryOf(options, secret) : undefined
+}
+
+/** What the agent keeps of the repository of this id, with its keys; undefined where it made none. */
+export async function findLocalSecret(stateDir: string, repositoryId: string): Promise<RepositorySecret | undefined> {
+  const text = await readOptionalFile(path.join(secretsDirOf({ stateDir }), `${repositoryId}.json`))
+  return text === undefined ? undefined : RepositorySecret.parse(JSON.parse(text))
 }
 
 function secretsDirOf({ stateDir }: { readonly stateDir: string }): string {

@@ -86,13 +86,14 @@ async function convert(
 
 /** The error itself, or one that names the package where the program is not installed. */
 export function programMissing(program: 'qemu-img' | 'qemu-storage-daemon', error: PlatformError): PlatformError {
-  const isMissing = systemCode(error.cause) === 'ENOENT' || error.message.includes('ENOENT')
+  const isMissing = systemCode(error.cause) === 'ENOENT' || /ENOENT|failed to execute/.test(error.message)
   if (!isMissing) return error
+  const orElse = program === 'qemu-img' ? ', or extract with --format raw' : ': it reads chains of QCOW2 files'
   const packages =
     program === 'qemu-img'
       ? 'qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL, SUSE: qemu-tools)'
       : 'qemu-system-common (Debian 12), qemu-utils (Debian 13, Ubuntu) or qemu-img (Fedora, RHEL)'
-  const text = `${program} is not installed: install the package ${packages}, or extract with --format raw`
+  const text = `${program} is not installed: install the package ${packages}${orElse}`
   return new PlatformError('qemu.start_failed', text, { cause: error })
 }
 

@@ -5,6 +5,7 @@ import { readStorage } from '../cli/read-storage.ts'
 import { type ObjectStoreConfig, parseStoreConfig } from '../object-store/object-store-config.ts'
 import { openObjectStore } from '../object-store/open-object-store.ts'
 import type { Archive } from './archive.ts'
+import { isChainRepository, openChainArchive } from './chain-archive/open-chain-archive.ts'
 import { openChunkArchive } from './chunk-archive/open-chunk-archive.ts'
 import type { SecretReader } from './secret-reader.ts'
 
@@ -22,6 +23,9 @@ export interface OpenArchiveOptions extends CallOptions {
  */
 export async function openArchive({ storage, signal, ...options }: OpenArchiveOptions): Promise<Archive> {
   const config = await storageConfig(storage)
+  if (config.kind === 'directory' && (await isChainRepository(config.directory))) {
+    return await openChainArchive({ directory: config.directory, ...options }, { signal })
+  }
   const store = await openObjectStore(config, { signal, readOnly: true })
   return await openChunkArchive({ store, ...options }, { signal })
 }

@@ -1,19 +1,25 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
-import { copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
+import { systemClock } from '@sendense/shared/runtime/clock.ts'
+import { createLogger } from '@sendense/shared/runtime/logger.ts'
+import { generateSigningKey } from '@sendense/shared/runtime/signing.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startAzurite } from '../../test/harness/azurite.ts'
 import { startCephObjectGateway } from '../../test/harness/ceph-object-gateway.ts'
+import { prepareLocalRepository } from '../jobs/local-repository.ts'
+import { createRecoveryKit } from '../jobs/recovery-kits.ts'
 import { openLocalStore } from '../object-store/local/local-store.ts'
 import { type ObjectStoreConfig, parseStoreConfig } from '../object-store/object-store-config.ts'
 import { openObjectStore } from '../object-store/open-object-store.ts'
 import { expectSuccess } from '../qemu/qemu-img.ts'
+import { Guest } from '../repository/scenario-guest.ts'
 import { buildRestoreTool } from './bundle/build-restore.ts'
 import { type LostSite, makeLostSite, SITE_PASSPHRASE } from './testing/make-lost-site.ts'
 
@@ -265,6 +271,48 @@ async function restoredFrom(config: ObjectStoreConfig, url: string, environment:
   } finally {
     site = before
   }
+}
+
+describe('chains of QCOW2 files', () => {
+  test('are listed, verified and extracted with the kit, and QEMU’s package is named where it is missing', async () => {
+    const stateDir = path.join(root, 'state')
+    const chainDir = path.join(root, 'chains')
+    const signingKey = generateSigningKey()
+    const shared = { stateDir, signingKey, newId: randomUUID, clock: systemClock }
+    const runtime = { runtimeDir: path.join(root, 'run'), logger: createLogger('test', 'silent') }
+    const entry = await prepareLocalRepository({ ...shared, ...runtime, dir: chainDir, name: 'chains' })
+    const { repositoryId } = entry.record
+    const guest = new Guest()
+    {
+      await using repository = await entry.open({ signal })
+      await guest.fill(2, 5, 200_000)
+      await guest.backUp(repository)
+      await guest.fill(3, 6)
+      await guest.zero(4)
+      await guest.backUp(repository)
+    }
+    const kit = path.join(await newDirectory(), 'kit.txt')
+    using made = await createRecoveryKit({ ...shared, repositoryId, label: 'test' }, { signal })
+    await writeFile(kit, made.toText())
+    const environment = { PATH: process.env['PATH'] ?? '' }
+    const verified = await run(['verify', chainDir, '--recovery-kit', kit], environment)
+    expect(verified).toMatchObject({ code: 0, out: expect.stringMatching(/all 2 restore points are good/) })
+    const directory = await newDirectory()
+    const args = ['extract', chainDir, 'scenario', '--recovery-kit', kit, '--output-dir']
+    expect(await run([...args, directory], environment)).toMatchObject({ code: 0, err: '' })
+    expect((await readFile(path.join(directory, 'disk0.raw'))).equals(guest.disk.bytes)).toBe(true)
+    const without = await run([...args, await newDirectory()], { PATH: await pathWithout('qemu-storage-daemon') })
+    expect(without).toMatchObject({ code: 1, err: expect.stringMatching(/qemu-storage-daemon is not installed/) })
+  })
+})
+
+/** A search path on which every program is but one. */
+async function pathWithout(program: string): Promise<string> {
+  const directory = await newDirectory()
+  for (const name of ['setpriv', 'qemu-img', 'qemu-storage-daemon']) {
+    if (name !== program) await symlink(path.join('/usr/bin', name), path.join(directory, name))
+  }
+  return directory
 }
 
 describe('object storage', () => {

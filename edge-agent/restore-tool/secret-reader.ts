@@ -54,7 +54,7 @@ export function kitSecret(kitText: string, repositoryId: string): RecipientSecre
 }
 
 function passphraseSecret(passphrase: string): RecipientSecret {
-  return { kind: 'passphrase', passphrase: passphrase.replace(/\r?\n$/, '') }
+  return { kind: 'passphrase', passphrase: passphrase.split(/\r?\n/, 1)[0] ?? '' }
 }
 
 async function readSecret(file: string): Promise<string> {

@@ -32,6 +32,8 @@ export const keyPurposes = {
   keyFile: 'sendense/v1/key-file',
   ringIdentity: 'sendense/v1/ring-identity',
   recoveryKit: 'sendense/v1/recovery-kit',
+  chainMac: 'sendense/v1/chain-mac',
+  chainEpoch: 'sendense/v1/chain-epoch',
 } as const
 export type KeyPurpose = (typeof keyPurposes)[keyof typeof keyPurposes]
 

@@ -16,7 +16,8 @@ export const Signer = z
     keyId: z.string(),
     /** SPKI DER, base64. */
     publicKey: z.base64().max(200),
-    agentId: z.uuid(),
+    /** Absent: of an agent that did not know it then. */
+    agentId: z.uuid().optional(),
     addedAt: Instant,
   })
   .refine(({ keyId, publicKey }) => keyIdOf(publicKey) === keyId, 'the id of its key')
