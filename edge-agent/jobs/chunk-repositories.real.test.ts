@@ -55,7 +55,7 @@ test('an agent writes to the repository it made; another one is let in with the 
   expect(await listAgentRepositories(two ?? '')).toEqual([])
   const adopted = await adoptAgentRepository({ ...wanted, stateDir: two ?? '', passphrase }, call)
   expect(adopted).toBe(repositoryId)
-  await using other = await openAgent(two ?? '', signingKey)
+  await using other = await openAgent(two ?? '')
   const restored = await restoreAll(await other.get(repositoryId, call), manifest.restorePointId, call)
   expect(Buffer.compare(restored.get('disk0') ?? new Uint8Array(), content)).toBe(0)
   await using first = await openAgent(one ?? '', signingKey)

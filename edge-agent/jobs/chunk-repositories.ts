@@ -25,6 +25,7 @@ import {
   newKeyRecipient,
 } from '../repository/chunk-store/keys/recipients.ts'
 import { openChunkRepository, readDescriptor } from '../repository/chunk-store/open-chunk-repository.ts'
+import { listSigners } from '../repository/chunk-store/signer-objects.ts'
 import { withRepositoryErrors } from '../repository/repository-errors.ts'
 import type { RepositoryCapacity } from '../repository/repository.ts'
 import type { RepositoryEntry } from './repository-registry.ts'
@@ -181,11 +182,14 @@ async function openAgentRepository(
   return await withRepositoryErrors(`opening the repository in ${secret.location}`, async () => {
     const store = await openObjectStore(secret.store, { signal })
     const keys = await loadKeys(secret, retryingStore(store), { signal })
+    // Other agents', too: who wrote there could only say so with the keys of the repository.
+    const { signers } = await listSigners(retryingStore(store), { repositoryId, keys }, { signal })
+    const trustedPublicKeys = signers.map(({ publicKey }) => publicKey)
     const settings = {
       ...(protection === undefined ? {} : { protection }),
       ...(writeBytesPerThread === undefined ? {} : { writeBytesPerThread }),
     }
-    const shared = { agentId, signingKey, trustedPublicKeys: [], settings, clock, logger }
+    const shared = { agentId, signingKey, trustedPublicKeys, settings, clock, logger }
     const place = { store, storeConfig: secret.store, expectedRepositoryId: repositoryId, ...spaceOf(secret.store) }
     return await openChunkRepository({ ...shared, ...place, keys, catalogue: packs(repositoryId) }, { signal })
   })
