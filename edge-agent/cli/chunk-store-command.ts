@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import process from 'node:process'
+import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { newId } from '@sendense/shared/runtime/identifiers.ts'
 import { createLogger } from '@sendense/shared/runtime/logger.ts'
@@ -11,12 +13,26 @@ import {
   listAgentRepositories,
   openAgentKeys,
 } from '../jobs/chunk-repositories.ts'
+import { collectRepository } from '../repository/chunk-store/collect/collect-repository.ts'
 import { loadIndex } from '../repository/chunk-store/index/load-index.ts'
+import { thisMachine } from '../repository/chunk-store/lease/this-machine.ts'
+import { describeCollection } from './describe-collection.ts'
 import { readPassphrase } from './read-passphrase.ts'
 import { readStorage, STORAGE_HELP } from './read-storage.ts'
 
 const CREATE_TIMEOUT_MS = 10 * 60_000
 const PROTECTION_DAYS_MAX = 36_500
+
+const COLLECT_HELP = `
+A first run condemns what no restore point needs: nothing refers to it from then on. A run a day later or more deletes it, when
+everybody who wrote meanwhile has ended. So run it once or several times a day; it may run beside backups and beside itself.
+Whatever is not as it must be ends the run before anything is deleted; then it says why, and the exit status is 1.
+`
+
+interface CollectOptions {
+  readonly dryRun?: boolean
+  readonly json?: boolean
+}
 
 interface NewOptions {
   readonly name: string
@@ -25,7 +41,7 @@ interface NewOptions {
   readonly protectMode: 'governance' | 'compliance'
 }
 
-/** Adds `chunk-store create|open|list|rebuild-index`: chunk repositories of this agent, which opens them at its next start. */
+/** Adds `chunk-store create|open|list|rebuild-index|collect`: chunk repositories of this agent, which opens them at its next start. */
 export function registerChunkStoreCommands(program: Command): void {
   const repository = program.command('chunk-store').description('repositories of this agent on object storage')
   withNewOptions(repository.command('create <storage>'))
@@ -39,6 +55,13 @@ export function registerChunkStoreCommands(program: Command): void {
     .command('rebuild-index <repositoryId>')
     .description('read the directories of all packs anew; nothing but the packs is believed')
     .action(rebuildIndex)
+  repository
+    .command('collect <repositoryId>')
+    .description('give back the space of what no restore point needs any more')
+    .option('--dry-run', 'show what would be done')
+    .option('--json', 'print JSON')
+    .addHelpText('after', COLLECT_HELP)
+    .action(collect)
 }
 
 function withNewOptions(command: Command): Command {
@@ -86,6 +109,23 @@ async function rebuildIndex(repositoryId: string): Promise<void> {
   const packs = catalogue.packs(repositoryId)
   const index = await loadIndex({ store, catalogue: packs, context, fromPacksAlone: true, logger, signal })
   process.stdout.write(`${index.packs().length} packs with ${index.chunkCount} chunks\n`)
+}
+
+async function collect(repositoryId: string, { dryRun, json }: CollectOptions): Promise<void> {
+  const { stateDir } = readConfig(process.env)
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort(new PlatformError('internal.cancelled', 'stopped by the keyboard')))
+  const { signal } = stop
+  const { store, keys } = await openAgentKeys(stateDir, repositoryId, { signal })
+  await using _closing = store
+  using _erasing = keys
+  const context = { repositoryId, keys, randomBytes: (lengthBytes: number) => randomBytes(lengthBytes) }
+  const machine = await thisMachine(systemClock)
+  // A command is nobody's agent: collections are told apart by their runs.
+  const who = { agentId: newId(), newId, machine }
+  const report = await collectRepository({ store, context, ...who, isDryRun: dryRun === true, signal })
+  process.stdout.write(json === true ? `${JSON.stringify(report, null, 2)}\n` : `${describeCollection(report)}\n`)
+  if (report.stopped !== undefined) process.exitCode = 1
 }
 
 function parseDays(text: string): number {

@@ -82,6 +82,12 @@ export const repositoryErrorCodes = {
     httpStatus: 409,
     advice: 'Keep both: two different restore points have one id. Find out which repository was tampered with.',
   },
+  'repository.clock_jumped': {
+    retry: 'after-fix',
+    httpStatus: 409,
+    advice:
+      'Set the clocks of the storage and of this machine right: nothing is deleted while they cannot be relied on.',
+  },
   'repository.lease_lost': {
     retry: 'backoff',
     httpStatus: 409,

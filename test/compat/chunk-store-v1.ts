@@ -51,7 +51,12 @@ export const contents = [
 export const indexPlace = { indexId: idOf(5), generation: 12 }
 export const packPlace = { packId: '00112233445566778899aabbccddeeff01234567', generation: 12 }
 export const setPlace = { vmId: idOf(6), restorePointId: idOf(7), revision: 0 }
-export const condemned = { runId: idOf(8), condemnedAt: new Date(TIME), packs: [packPlace] }
+export const condemned = {
+  runId: idOf(8),
+  condemnedAt: new Date(TIME),
+  clocks: { wallMs: Date.parse(TIME) + 1, bootId: idOf(9), upMs: 123_456_789 },
+  packs: [packPlace],
+}
 export const quarantine: QuarantineList = {
   version: 1,
   quarantineId: idOf(9),

@@ -22,6 +22,8 @@ export interface StoreFaults {
   readonly tornPutRate?: number
   /** Listings may show the state of up to so many listings ago, for each key differently. Default 0. */
   readonly listingLagMax?: number
+  /** Listings may show, for each key differently, what was there so many milliseconds ago. */
+  readonly listingDelay?: { readonly maxMs: number; readonly nowMs: () => number }
 }
 
 /**
@@ -29,12 +31,13 @@ export interface StoreFaults {
  * Torn puts and late listings break the contract of ObjectStore: they are for tests of what must survive that.
  */
 export function faultyStore(store: ObjectStore, faults: StoreFaults): ObjectStore {
-  const { errorRate = 0, lateErrorRate = 0, tornPutRate = 0, listingLagMax = 0 } = faults
+  const { errorRate = 0, lateErrorRate = 0, tornPutRate = 0, listingLagMax = 0, listingDelay } = faults
   const random = seededRandom(faults.seed)
   const happens = (rate: number): boolean => rate > 0 && random() < rate
   const torn = tornPutRate > 0 ? tornPuts(store, () => happens(tornPutRate)) : store
-  const lagging = listingLagMax > 0 ? lateListings(torn, () => Math.floor(random() * (listingLagMax + 1))) : torn
-  return wrapStore(lagging, async (call, { signal }, work) => {
+  const lagging = listingLagMax > 0 ? lateListings(torn, lagOfListings(random, listingLagMax)) : torn
+  const late = listingDelay === undefined ? lagging : lateListings(lagging, lagOfTime(random, listingDelay))
+  return wrapStore(late, async (call, { signal }, work) => {
     signal.throwIfAborted()
     if (happens(errorRate))
       throw injected(`${call.operation} of ${call.key}`, CODES[Math.floor(random() * CODES.length)])
@@ -61,23 +64,41 @@ async function putHalf(store: ObjectStore, key: string, body: ObjectBody, { sign
   await store.put(key, whole.subarray(0, Math.floor(whole.length / 2)), { signal })
 }
 
+/** How long listings do not know of a change: asked at each change; the answer is asked at each listing. */
+type Lag = () => () => boolean
+
+function lagOfListings(random: () => number, listingsMax: number): Lag {
+  return () => {
+    let left = Math.floor(random() * (listingsMax + 1))
+    return () => {
+      left -= 1
+      return left >= 0
+    }
+  }
+}
+
+function lagOfTime(random: () => number, { maxMs, nowMs }: NonNullable<StoreFaults['listingDelay']>): Lag {
+  return () => {
+    // Half of it is seen at once: what is told out of order is what surprises.
+    const untilMs = nowMs() + (random() < 0.5 ? 0 : random() * maxMs)
+    return () => nowMs() < untilMs
+  }
+}
+
 /** What listings do not know yet: of objects that were put, nothing; of those that were deleted, what they were. */
-function lateListings(store: ObjectStore, lag: () => number): ObjectStore {
-  const unseen = new Map<string, { listings: number; shown: ObjectFacts | undefined }>()
+function lateListings(store: ObjectStore, lag: Lag): ObjectStore {
+  const unseen = new Map<string, { isLate: () => boolean; shown: ObjectFacts | undefined }>()
   const remember = async (key: string, options: CallOptions, change: () => Promise<void>): Promise<void> => {
     const before = await store.find(key, options)
     await change()
-    unseen.set(key, { listings: lag(), shown: unseen.get(key)?.shown ?? before })
+    unseen.set(key, { isLate: lag(), shown: unseen.get(key)?.shown ?? before })
   }
   return replacing(store, {
     put: async (key, body, options) => await remember(key, options, async () => await store.put(key, body, options)),
     delete: async (key, options) => await remember(key, options, async () => await store.delete(key, options)),
     list: async function* (prefix: string, options: ListOptions) {
-      const late = new Map([...unseen].filter(([, { listings }]) => listings > 0))
-      for (const [key, state] of unseen) {
-        if (state.listings <= 1) unseen.delete(key)
-        else state.listings -= 1
-      }
+      const late = new Map([...unseen].filter(([, { isLate }]) => isLate()))
+      for (const key of unseen.keys()) if (!late.has(key)) unseen.delete(key)
       const ghosts = [...late.values()]
         .flatMap(({ shown }) => (shown === undefined ? [] : [shown]))
         .filter(({ key }) => key.startsWith(prefix) && key > (options.after ?? ''))

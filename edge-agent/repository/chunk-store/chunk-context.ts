@@ -9,6 +9,7 @@ import type { CompressionPreset } from './format/chunk-compression.ts'
 import type { ChunkStoreDescriptor } from './format/chunk-store-descriptor.ts'
 import type { SealContext } from './format/object-context.ts'
 import type { ChunkIndex } from './index/chunk-index.ts'
+import type { IndexOptions } from './index/index-holder.ts'
 import type { PackCatalogue } from './index/pack-catalogue.ts'
 import type { KeyRing } from './keys/key-ring.ts'
 import type { PackBuffers } from './write/pack-buffers.ts'
@@ -51,7 +52,7 @@ export interface ChunkContext extends SealContext {
   readonly logger?: Logger | undefined
   readonly crashPoint: (step: ChunkSealStep) => void
   /** For a new session: of what is in the store, without what was condemned or quarantined until now. */
-  index(options: CallOptions): Promise<ChunkIndex>
+  index(options: IndexOptions): Promise<ChunkIndex>
   /** Drops from an index what was condemned or quarantined meanwhile. */
   dropExcluded(index: ChunkIndex, options: CallOptions): Promise<void>
   /** Space of the store. Absent: it has no end. */

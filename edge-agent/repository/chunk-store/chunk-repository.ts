@@ -11,8 +11,11 @@ import type {
 } from '../repository.ts'
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import type { ChunkContext } from './chunk-context.ts'
+import { type CollectOptions, collectRepository } from './collect/collect-repository.ts'
+import type { CollectionReport } from './collect/collection-report.ts'
 import { deleteManifest } from './delete-restore-point.ts'
 import { DESCRIPTOR_KEY, type ManifestPlace } from './format/object-keys.ts'
+import { type Machine, thisMachine } from './lease/this-machine.ts'
 import { listManifests, readManifest } from './manifest-objects.ts'
 import { restorePointDisk } from './read/restore-point-disk.ts'
 import { loadChunkIds, mapDisk, openPackLookup } from './read/restore-point-map.ts'
@@ -121,10 +124,26 @@ export class ChunkRepository implements Repository {
     this.#places.delete(restorePointId)
   }
 
+  /**
+   * Deletes what no restore point needs any more, in two runs at least a day apart: the first condemns, a later one deletes.
+   * Where it had to stop before its end the report says why. Rejects with the signal's reason only.
+   */
+  async collect({ signal, machine, ...options }: CollectChunksOptions): Promise<CollectionReport> {
+    const { store, agentId, newId, clock } = this.#context
+    const on = { context: this.#context, machine: machine ?? (await thisMachine(clock)) }
+    return await collectRepository({ store, agentId, newId, ...on, ...options, signal })
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#context[Symbol.dispose]()
     await this.#context.store[Symbol.asyncDispose]()
   }
+}
+
+export interface CollectChunksOptions
+  extends CallOptions, Pick<CollectOptions, 'isDryRun' | 'deletesMax' | 'onProgress'> {
+  /** Default: this one. */
+  readonly machine?: Machine
 }
 
 type Disk = RestorePointReader['disks'] extends ReadonlyMap<string, infer T> ? T : never

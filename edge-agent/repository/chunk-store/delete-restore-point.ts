@@ -1,6 +1,7 @@
 import type { CallOptions } from '../../block/block-source.ts'
 import type { ChunkContext } from './chunk-context.ts'
-import { manifestKey, type ManifestPlace, packSetPrefix } from './format/object-keys.ts'
+import { deletePointObjects } from './collect/delete-point-objects.ts'
+import type { ManifestPlace } from './format/object-keys.ts'
 import { generationOf } from './generation.ts'
 import { WriterLease } from './lease/writer-lease.ts'
 
@@ -17,13 +18,10 @@ export async function deleteManifest(
   const { vmId, restorePointId } = place
   const asked = { store, context, agentId, vmId, restorePointId, generationOf, clock, nowMs, newId, logger }
   await using _lease = await WriterLease.take({ ...asked, signal })
-  await store.delete(manifestKey(place), { signal })
-  try {
-    for await (const page of store.list(packSetPrefix(place), { signal })) {
-      for (const { key } of page) await store.delete(key, { signal })
-    }
-  } catch (error) {
-    // The point is gone: a collection takes no notice of lists without a manifest, and deletes them.
-    logger?.warn({ err: error, restorePointId }, 'a list of packs of a deleted restore point stays for now')
-  }
+  await deletePointObjects(store, place, {
+    signal,
+    onLeft: (error) => {
+      logger?.warn({ err: error, restorePointId }, 'a list of packs of a deleted restore point stays for now')
+    },
+  })
 }

@@ -22,7 +22,7 @@ import {
 } from './format/object-keys.ts'
 import { parsePackSet } from './format/pack-set.ts'
 import { createMemoryPackCatalogue } from './index/memory-pack-catalogue.ts'
-import { LEASE_EXPIRY_MS } from './lease/writer-lease.ts'
+import { protocolTimes } from './protocol-times.ts'
 import {
   lentStore,
   makeTestChunkRepository,
@@ -128,7 +128,8 @@ describe('sessions', () => {
     await using writer = await repository.openBackup(asked, call())
     const copied = await copyInto(repository, writer, backup, call())
     await repository.deleteRestorePoint(first.manifest.restorePointId, call())
-    const list = { runId: randomUUID(), condemnedAt: new Date(), packs: old }
+    const clocks = { wallMs: Date.now(), bootId: randomUUID(), upMs: 1 }
+    const list = { runId: randomUUID(), condemnedAt: new Date(), clocks, packs: old }
     const context = { repositoryId: made.repositoryId, keys: made.keys, randomBytes: seededBytes(3) }
     await store.put(condemnedListKey(list.runId), encodeCondemnedList(list, context), call())
     const { manifest } = await writer.seal(sealFactsOf(asked, { takenAt: new Date(), copied }), call())
@@ -190,7 +191,7 @@ describe('a lease', () => {
     const asked = newBackupOf(backup)
     await using writer = await repository.openBackup(asked, call())
     const copied = await copyInto(repository, writer, backup, call())
-    await clock.sleep(LEASE_EXPIRY_MS, call())
+    await clock.sleep(protocolTimes.leaseExpiryMs, call())
     const sealing = writer.seal(sealFactsOf(asked, { takenAt: new Date(), copied }), call())
     await expect(sealing).rejects.toMatchObject({ code: 'repository.lease_lost' })
   })
@@ -203,7 +204,7 @@ describe('a lease', () => {
     const asked = newBackupOf(backup)
     await using writer = await repository.openBackup(asked, call())
     const copied = await copyInto(repository, writer, backup, call())
-    nowMs += LEASE_EXPIRY_MS
+    nowMs += protocolTimes.leaseExpiryMs
     const sealing = writer.seal(sealFactsOf(asked, { takenAt: new Date(), copied }), call())
     await expect(sealing).rejects.toMatchObject({ code: 'repository.lease_lost' })
     expect(await Array.fromAsync(repository.listRestorePoints({}, call()))).toEqual([])
@@ -241,7 +242,7 @@ describe('a lease', () => {
       const writer = await there.openBackup(newBackupOf(fullOf(disk, vmId)), call())
       await expect(backUp(repository, fullOf(disk, vmId), call())).rejects.toMatchObject({ code: 'repository.locked' })
       await backUp(repository, fullOf(disk), call())
-      await clock.sleep(LEASE_EXPIRY_MS + 1000, call())
+      await clock.sleep(protocolTimes.leaseExpiryMs + 1000, call())
       await backUp(repository, fullOf(disk, vmId), call())
       await writer[Symbol.asyncDispose]()
     }

@@ -1,4 +1,5 @@
 import { ByteReader } from './byte-reader.ts'
+import { type ClockReading, clockReadingBytes, readClockReading } from './clock-reading.ts'
 import { UUID_BYTES, uuidFromBytes, uuidToBytes } from './identity-bytes.ts'
 import { type OpenContext, openAndParse, type SealContext, sealBytes } from './object-context.ts'
 import { condemnedListKey, type PackPlace } from './object-keys.ts'
@@ -10,6 +11,8 @@ export interface CondemnedList {
   readonly runId: string
   /** When, by the store's clock. */
   readonly condemnedAt: Date
+  /** Of the machine that condemned. */
+  readonly clocks: ClockReading
   /** By ascending pack id, each once. */
   readonly packs: readonly PackPlace[]
 }
@@ -18,7 +21,12 @@ export interface CondemnedList {
 export function encodeCondemnedList(list: CondemnedList, context: SealContext): Uint8Array {
   const time = Buffer.alloc(8)
   time.writeBigUInt64LE(BigInt(list.condemnedAt.getTime()))
-  const content = Buffer.concat([uuidToBytes(list.runId), time, packListBytes(list.packs)])
+  const content = Buffer.concat([
+    uuidToBytes(list.runId),
+    time,
+    clockReadingBytes(list.clocks),
+    packListBytes(list.packs),
+  ])
   return sealBytes(placeOf(list), content, context)
 }
 
@@ -33,10 +41,11 @@ export function parseCondemnedList(
     const runId = uuidFromBytes(reader.bytes(UUID_BYTES))
     const condemnedAt = new Date(reader.u64())
     if (Number.isNaN(condemnedAt.getTime())) throw new Error('it holds no time')
+    const clocks = readClockReading(reader)
     const packs = readPackList(reader)
     reader.end()
     if (runId !== place.runId) throw new Error(`it is of run ${runId}`)
-    return { runId, condemnedAt, packs }
+    return { runId, condemnedAt, clocks, packs }
   })
 }
 

@@ -161,6 +161,17 @@ export function parseCondemnedListKey(key: string): { readonly runId: string } |
   return isUuid(runId) ? { runId } : undefined
 }
 
+const SWEPT = '.swept'
+
+/** Beside a condemned list: none of its packs is there any more. */
+export function sweptKey(runId: string): string {
+  return `${condemnedListKey(runId)}${SWEPT}`
+}
+
+export function parseSweptKey(key: string): { readonly runId: string } | undefined {
+  return key.endsWith(SWEPT) ? parseCondemnedListKey(key.slice(0, -SWEPT.length)) : undefined
+}
+
 export function quarantineListKey(quarantineId: string): string {
   return `${prefixes.quarantineLists}${uuid(quarantineId)}`
 }

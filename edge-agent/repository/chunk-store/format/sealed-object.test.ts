@@ -108,7 +108,8 @@ describe('lists of packs', () => {
   test('a condemned list comes back as it was', () => {
     fc.assert(
       fc.property(anyPacks, fc.date({ min: new Date(0), noInvalidDate: true }), (packs, condemnedAt) => {
-        const list = { runId: OTHER_ID, condemnedAt, packs }
+        const clocks = { wallMs: condemnedAt.getTime() + 7, bootId: VM_ID, upMs: 12_345_678_901 }
+        const list = { runId: OTHER_ID, condemnedAt, clocks, packs }
         expect(parseCondemnedList(encodeCondemnedList(list, context), list, context)).toEqual(list)
       }),
     )

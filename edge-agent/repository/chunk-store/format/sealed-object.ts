@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { createCipheriv, createDecipheriv, createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, timingSafeEqual } from 'node:crypto'
 import { constants, zstdCompressSync } from 'node:zlib'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { decompressInto } from './chunk-compression.ts'
 import { CIPHER_NAME, NONCE_BYTES, TAG_BYTES } from './chunk-record.ts'
-import { deriveKey, keyPurposes } from './hkdf.ts'
+import { deriveKey, hmacSha256, keyPurposes } from './hkdf.ts'
 import { uuidFromBytes, uuidToBytes } from './identity-bytes.ts'
 import { compressionIds, FORMAT_VERSION, isCompressionId } from './registered-ids.ts'
 import type { RepositoryKeys } from './repository-keys.ts'
@@ -179,7 +179,7 @@ function macOf(headerAndBody: Uint8Array, objectKey: string, keys: RepositoryKey
   const name = Buffer.from(objectKey)
   const nameBytes = Buffer.alloc(4)
   nameBytes.writeUInt32LE(name.length)
-  const mac = createHmac('sha256', key).update(nameBytes).update(name).update(headerAndBody).digest()
+  const mac = hmacSha256(key).update(nameBytes).update(name).update(headerAndBody).digest()
   key.fill(0)
   return mac
 }

@@ -47,6 +47,7 @@ export class ChunkIndex {
   readonly #usable: Uint8Array
   readonly #packs: IndexedPackFacts[] = []
   readonly #numbers = new Map<string, number>()
+  readonly #condemned = new Set<string>()
 
   /** @param chunkCount how many to expect */
   constructor(chunkCount = 0) {
@@ -79,6 +80,16 @@ export class ChunkIndex {
       this.#table.set(id, number)
     }
     Atomics.store(this.#usable, number, 1)
+  }
+
+  /** As `drop`, and for good: it is to be deleted. */
+  condemn(packId: string): void {
+    this.#condemned.add(packId)
+    this.drop(packId)
+  }
+
+  isCondemned(packId: string): boolean {
+    return this.#condemned.has(packId)
   }
 
   /** The pack is no target any more. What only it holds is stored again when it comes. */

@@ -1,9 +1,16 @@
+import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { CallOptions } from '../../../block/block-source.ts'
 import type { ObjectStore } from '../../../object-store/object-store.ts'
 import { parseCondemnedList } from '../format/condemned-list.ts'
 import type { OpenContext } from '../format/object-context.ts'
-import { parseCondemnedListKey, parseQuarantineListKey, prefixes } from '../format/object-keys.ts'
+import {
+  condemnedListKey,
+  type PackPlace,
+  parseCondemnedListKey,
+  parseQuarantineListKey,
+  prefixes,
+} from '../format/object-keys.ts'
 import { parseQuarantineList } from '../format/quarantine-list.ts'
 import type { ChunkIndex } from './chunk-index.ts'
 
@@ -35,8 +42,7 @@ export class Exclusions {
     for await (const key of this.#newKeys(prefixes.condemnedLists, applied, { signal })) {
       const place = parseCondemnedListKey(key)
       if (place === undefined) continue
-      const list = parseCondemnedList(await this.#store.get(key, { signal }), place, this.#context)
-      for (const { packId } of list.packs) index.drop(packId)
+      for (const { packId } of await this.#readCondemned(place, { signal })) index.condemn(packId)
       applied.add(key)
     }
     for await (const key of this.#newKeys(prefixes.quarantineLists, applied, { signal })) {
@@ -51,6 +57,17 @@ export class Exclusions {
         signal.throwIfAborted()
         this.#logger?.warn({ err: error, key }, 'a list of what is corrupt cannot be read')
       }
+    }
+  }
+
+  /** A list that is only listed still names packs that went long ago. */
+  async #readCondemned(place: { readonly runId: string }, { signal }: CallOptions): Promise<readonly PackPlace[]> {
+    try {
+      const bytes = await this.#store.get(condemnedListKey(place.runId), { signal })
+      return parseCondemnedList(bytes, place, this.#context).packs
+    } catch (error) {
+      if (isPlatformError(error, 'storage.not_found')) return []
+      throw error
     }
   }
 

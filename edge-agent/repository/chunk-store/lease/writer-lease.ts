@@ -4,16 +4,16 @@ import type { Clock } from '@sendense/shared/runtime/clock.ts'
 import type { Logger } from '@sendense/shared/runtime/logger.ts'
 import type { CallOptions } from '../../../block/block-source.ts'
 import type { ObjectStore } from '../../../object-store/object-store.ts'
-import { mayBeAlive, ownProcessIdentity } from '../../process-identity.ts'
+import { mayBeAlive } from '../../process-identity.ts'
 import { encodeLease, type Lease, parseLease } from '../format/lease.ts'
 import type { SealContext } from '../format/object-context.ts'
-import { fenceKey, leaseKey, leasePrefix, parseLeaseKey, prefixes } from '../format/object-keys.ts'
+import { fenceKey, leaseKey, parseLeaseKey, prefixes } from '../format/object-keys.ts'
+import { type ProtocolTimes, protocolTimes } from '../protocol-times.ts'
+import { putFence } from './put-fence.ts'
+import { type Machine, thisMachine } from './this-machine.ts'
 
-export const HEARTBEAT_EVERY_MS = 30_000
-/** A writer whose newest heartbeat is older, by the store's clock, is taken for dead. */
-export const LEASE_EXPIRY_MS = 10 * 60_000
-/** Clocks run unlike, and what was sent may be under way: a writer stops so much before others take it for dead. */
-const MARGIN_MS = 60_000
+/** Clocks run unlike, and what was sent may be under way: a writer stops so much before his lease expires. */
+const MARGIN_SHARE = 0.1
 /** Digits of a writer's id that are those of its VM. */
 const VM_DIGITS = 8
 
@@ -28,6 +28,9 @@ export interface WriterLeaseOptions extends CallOptions {
   /** Milliseconds of a clock that never goes back. */
   readonly nowMs: () => number
   readonly newId: () => string
+  /** Default: this one. */
+  readonly machine?: Machine | undefined
+  readonly times?: ProtocolTimes | undefined
   readonly logger?: Pick<Logger, 'warn'> | undefined
 }
 
@@ -42,26 +45,34 @@ const ownWriters = new Set<string>()
 export class WriterLease implements AsyncDisposable {
   readonly writerId: string
   readonly #options: WriterLeaseOptions
+  readonly #machine: Machine
+  readonly #times: ProtocolTimes
   readonly #lost = new AbortController()
   readonly #ended = new AbortController()
   readonly #beganAt: string
-  #counter = -1
+  #nextCounter = 0
+  /** Heartbeats that may be there, but for the first one. */
+  #outstanding: number[] = []
   #renewedAtMs = -Infinity
-  /** When the store took in the newest heartbeat. */
-  #beatAt: Date | undefined
+  /** The newest heartbeat, by the store's clock. */
+  #beatAtMs: number | undefined
+  #isLeft = false
   /** The store's clock less ours that never goes back. */
   #storeOffsetMs = 0
   #beating: Promise<void> = Promise.resolve()
+  #renewing: Promise<unknown> = Promise.resolve()
 
-  private constructor(options: WriterLeaseOptions) {
+  private constructor(options: WriterLeaseOptions, machine: Machine) {
     this.#options = options
+    this.#machine = machine
+    this.#times = options.times ?? protocolTimes
     this.#beganAt = options.clock.now().toISOString()
     this.writerId = `${vmDigits(options)}${options.newId().slice(VM_DIGITS)}`
   }
 
   /** Rejects with `repository.locked` while another writer of the same VM lives, `storage.*`. */
   static async take(options: WriterLeaseOptions): Promise<WriterLease> {
-    const lease = new WriterLease(options)
+    const lease = new WriterLease(options, options.machine ?? (await thisMachine(options.clock)))
     ownWriters.add(lease.writerId)
     try {
       await lease.#renew(options)
@@ -87,12 +98,23 @@ export class WriterLease implements AsyncDisposable {
   /**
    * Proves that the lease is held, just before a restore point is sealed and just after. Rejects with
    * `repository.lease_lost` where it expired or somebody fenced this writer.
+   * @returns when that was, by the store's clock
    */
-  async confirm({ signal }: CallOptions): Promise<void> {
+  async confirm({ signal }: CallOptions): Promise<Date> {
     this.#lost.signal.throwIfAborted()
     if (this.#isExpired()) throw this.#lose('it could not be renewed in time')
-    await this.#renew({ signal })
+    const confirmedAt = await this.#renew({ signal })
     await this.expectNotFenced({ signal })
+    return confirmedAt
+  }
+
+  /**
+   * Gives up without giving back: whether a manifest that was sent arrives is not known, and so this writer must be shut
+   * out before anything that it may refer to is deleted.
+   */
+  leave(): void {
+    this.#isLeft = true
+    if (!this.#lost.signal.aborted) this.#lose('whether the restore point was sealed is not known')
   }
 
   /** Rejects with `repository.lease_lost`. */
@@ -103,7 +125,7 @@ export class WriterLease implements AsyncDisposable {
 
   /** A signal that aborts before anybody takes this writer for dead: for the put that makes a restore point exist. */
   deadline(): AbortSignal {
-    const leftMs = this.#renewedAtMs + LEASE_EXPIRY_MS - MARGIN_MS - this.#options.nowMs()
+    const leftMs = this.#renewedAtMs + this.#holdsForMs - this.#options.nowMs()
     return AbortSignal.any([this.#lost.signal, AbortSignal.timeout(Math.max(0, Math.floor(leftMs)))])
   }
 
@@ -112,11 +134,13 @@ export class WriterLease implements AsyncDisposable {
     this.#ended.abort(new Error('the lease was given back'))
     await this.#beating
     ownWriters.delete(this.writerId)
+    if (this.#isLeft) return
     const { store, logger } = this.#options
-    const signal = AbortSignal.timeout(HEARTBEAT_EVERY_MS)
+    const signal = AbortSignal.timeout(this.#times.heartbeatEveryMs)
     try {
-      for (const counter of [this.#counter - 1, this.#counter]) {
-        if (counter >= 0) await store.delete(leaseKey({ writerId: this.writerId, counter }), { signal })
+      // The first one goes last: it says since when there was a session.
+      for (const counter of [...this.#outstanding, 0]) {
+        await store.delete(leaseKey({ writerId: this.writerId, counter }), { signal })
       }
     } catch (error) {
       logger?.warn({ err: error, writerId: this.writerId }, 'a lease could not be given back: it expires by itself')
@@ -127,7 +151,7 @@ export class WriterLease implements AsyncDisposable {
     const { clock, logger } = this.#options
     const { signal } = this.#ended
     while (!signal.aborted && !this.#lost.signal.aborted) {
-      await clock.sleep(HEARTBEAT_EVERY_MS, { signal }).catch(() => undefined)
+      await clock.sleep(this.#times.heartbeatEveryMs, { signal }).catch(() => undefined)
       if (signal.aborted) return
       try {
         await this.#renew({ signal })
@@ -140,14 +164,29 @@ export class WriterLease implements AsyncDisposable {
     }
   }
 
-  #isExpired(): boolean {
-    return this.#options.nowMs() - this.#renewedAtMs > LEASE_EXPIRY_MS - MARGIN_MS
+  get #holdsForMs(): number {
+    return this.#times.leaseExpiryMs * (1 - MARGIN_SHARE)
   }
 
-  async #renew({ signal }: CallOptions): Promise<void> {
+  #isExpired(): boolean {
+    return this.#options.nowMs() - this.#renewedAtMs > this.#holdsForMs
+  }
+
+  /** One at a time: each takes away the heartbeats before its own. */
+  async #renew(options: CallOptions): Promise<Date> {
+    const renewed = this.#renewing.then(async () => await this.#beatOnce(options))
+    this.#renewing = renewed.catch(() => undefined)
+    return await renewed
+  }
+
+  async #beatOnce({ signal }: CallOptions): Promise<Date> {
+    signal.throwIfAborted()
     const { store, context, agentId, vmId, restorePointId, generationOf, nowMs } = this.#options
-    const counter = this.#counter + 1
     const { writerId } = this
+    // Never a key again of which it is not known whether it is taken.
+    const counter = this.#nextCounter
+    this.#nextCounter += 1
+    if (counter > 0) this.#outstanding.push(counter)
     const beganMs = nowMs()
     const lease: Lease = {
       version: 1,
@@ -159,20 +198,29 @@ export class WriterLease implements AsyncDisposable {
       restorePointId,
       generation: generationOf(this.storeNow()),
       beganAt: this.#beganAt,
-      holder: await ownProcessIdentity(),
+      holder: this.#machine.holder,
     }
     const key = leaseKey(lease)
     await store.put(key, encodeLease(lease, context), { signal })
     const facts = await store.find(key, { signal })
     if (facts === undefined) throw this.#lose('its heartbeat was taken away')
-    // Our own clock stands still while the machine sleeps: the store's does not.
-    const sinceMs = facts.modifiedAt.getTime() - (this.#beatAt ?? facts.modifiedAt).getTime()
-    this.#beatAt = facts.modifiedAt
-    if (sinceMs > LEASE_EXPIRY_MS - MARGIN_MS) throw this.#lose('it could not be renewed in time')
+    this.#expectSteady(facts.modifiedAt.getTime())
     this.#renewedAtMs = beganMs
     this.#storeOffsetMs = facts.modifiedAt.getTime() - nowMs()
-    this.#counter = counter
-    if (counter > 0) await store.delete(leaseKey({ writerId, counter: counter - 1 }), { signal })
+    for (const old of this.#outstanding.filter((one) => one !== counter)) {
+      await store.delete(leaseKey({ writerId, counter: old }), { signal })
+      this.#outstanding = this.#outstanding.filter((one) => one !== old)
+    }
+    return facts.modifiedAt
+  }
+
+  /** Our clock may stand still while this process does: the store's does not, and others go by it. */
+  #expectSteady(beatAtMs: number): void {
+    const passedMs = beatAtMs - (this.#beatAtMs ?? beatAtMs)
+    const { clockSlackMs } = this.#times
+    if (passedMs > this.#holdsForMs) throw this.#lose(`it was not renewed for ${Math.round(passedMs / 1000)} s`)
+    if (passedMs < -clockSlackMs) throw this.#lose(`the clock of the store went back ${Math.round(-passedMs / 1000)} s`)
+    this.#beatAtMs = beatAtMs
   }
 
   /**
@@ -181,12 +229,14 @@ export class WriterLease implements AsyncDisposable {
    */
   async #expectAlone({ signal }: CallOptions): Promise<void> {
     for (const [writerId, { counter, modifiedAt, isFenced }] of await this.#others({ signal })) {
-      const isOld = this.storeNow().getTime() - modifiedAt.getTime() > LEASE_EXPIRY_MS
+      const isOld = this.storeNow().getTime() - modifiedAt.getTime() > this.#times.leaseExpiryMs
       if (isFenced || isOld) continue
       const lease = await this.#read(writerId, counter, { signal })
       if (lease === undefined || lease.vmId !== this.#options.vmId) continue
-      if (await isDead(lease)) {
-        await this.#clear(writerId, { signal })
+      if (await isDead(lease, this.#machine)) {
+        // What he sent last may still arrive: he is shut out, and a collection clears what he left.
+        const fence = { writerId, fencedBy: this.writerId, clocks: this.#machine.readClocks() }
+        await putFence({ store: this.#options.store, context: this.#options.context, fence, point: lease, signal })
         continue
       }
       const { vmId } = this.#options
@@ -222,13 +272,6 @@ export class WriterLease implements AsyncDisposable {
     return undefined
   }
 
-  async #clear(writerId: string, { signal }: CallOptions): Promise<void> {
-    const { store } = this.#options
-    for await (const page of store.list(leasePrefix(writerId), { signal })) {
-      for (const { key } of page) await store.delete(key, { signal })
-    }
-  }
-
   #lose(why: string): PlatformError {
     const { vmId } = this.#options
     const text = `the right to write VM ${vmId} to this repository was lost: ${why}`
@@ -239,9 +282,8 @@ export class WriterLease implements AsyncDisposable {
 }
 
 /** Of a process of this machine one can know; of others not. */
-async function isDead({ holder, writerId }: Lease): Promise<boolean> {
+async function isDead({ holder, writerId }: Lease, { holder: own }: Machine): Promise<boolean> {
   if (holder === undefined) return false
-  const own = await ownProcessIdentity()
   const isOwn = holder.pid === own.pid && holder.startTicks === own.startTicks && holder.bootId === own.bootId
   return isOwn ? !ownWriters.has(writerId) : !(await mayBeAlive(holder))
 }

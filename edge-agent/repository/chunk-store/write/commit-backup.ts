@@ -1,25 +1,25 @@
-import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../../../block/block-source.ts'
 import type { BackupWriterDisk } from '../../repository.ts'
 import type { RestorePointManifest, SealedManifest } from '../../restore-point-manifest.ts'
 import type { ChunkContext } from '../chunk-context.ts'
 import { encodeIndexDelta, indexedPackBytes } from '../format/index-delta.ts'
-import { indexDeltaKey, manifestKey, packSetKey } from '../format/object-keys.ts'
-import { encodePackSet } from '../format/pack-set.ts'
+import { indexDeltaKey, manifestKey, type PackPlace, packSetKey } from '../format/object-keys.ts'
+import { encodePackSet, type PackSet } from '../format/pack-set.ts'
 import type { CataloguedPack } from '../index/pack-catalogue.ts'
 import { putManifest } from '../manifest-objects.ts'
+import { protocolTimes } from '../protocol-times.ts'
 import type { BackupSession } from './backup-session.ts'
 import { copyForward } from './copy-forward.ts'
 import { protectPacks } from './protect-packs.ts'
 import { protectionOf } from './protection.ts'
 import { putProtected } from './put-protected.ts'
-import { type Resolution, resolvePacks } from './resolve-packs.ts'
+import { resolvePacks } from './resolve-packs.ts'
+import { sealInOrder, type SealSteps } from './seal-in-order.ts'
 
 /** Directories in one index object. */
 const INDEX_BYTES_MAX = 64 * 1024 * 1024
-/** Times that what a collection condemns meanwhile is copied forward. */
-const ROUNDS_MAX = 5
 const CATALOGUE_TIMEOUT_MS = 30_000
+const TAKE_BACK_TIMEOUT_MS = 60_000
 
 export interface CommitParts {
   readonly context: ChunkContext
@@ -35,27 +35,46 @@ export interface CommitParts {
  * to is there for as long as the lease lasts.
  */
 export async function commitBackup(parts: CommitParts, { signal }: CallOptions): Promise<SealedManifest> {
-  const { context, session, manifestOf } = parts
-  const { lease, packSettings } = session
+  const { context, session, disks, pages, manifestOf } = parts
+  const { lease, packSettings, backup } = session
   const { generation } = packSettings
   // Facts that are wrong are refused before anything is written.
-  manifestOf(context.clock.now())
-  const { packs, protectedUntil } = await resolveLasting(parts, { signal })
-  context.crashPoint('packs-durable')
-  await putIndex(context, session.packs, generation, { signal })
-  context.crashPoint('index-durable')
-  const { vmId, restorePointId } = session.backup
-  const set = { vmId, restorePointId, revision: 0, packs: [...packs.values()] }
-  const protection = protectionOf(context.settings, generation)
-  await putProtected(context.store, packSetKey(set), encodePackSet(set, context), { signal, protection })
-  context.crashPoint('set-durable')
-  await lease.confirm({ signal })
-  const inTime = AbortSignal.any([signal, lease.deadline()])
-  const sealed = await putManifest(context, manifestOf(context.clock.now(), protectedUntil), {
-    signal: inTime,
-    generation,
-  })
-  await expectStillHeld(context, session, sealed, { signal })
+  const place = manifestOf(context.clock.now())
+  let packs: readonly PackPlace[] = []
+  let protectedUntil: Date | undefined
+  const steps: SealSteps<SealedManifest> = {
+    copyForward: async (call) => {
+      await context.dropExcluded(session.index, call)
+      const resolution = await resolvePacks(session, disks, pages, call)
+      packs = [...resolution.packs.values()]
+      if (resolution.condemned.length > 0) {
+        await copyForward(context, session, resolution.condemned, call)
+        return true
+      }
+      const kept = await protectPacks(context, session, resolution, call)
+      if (kept === 'leaving') return true
+      protectedUntil = kept
+      return false
+    },
+    putPackSet: async (call) => {
+      context.crashPoint('packs-durable')
+      await putIndex(context, session.packs, generation, call)
+      context.crashPoint('index-durable')
+      await putPackSet(
+        context,
+        { vmId: backup.vmId, restorePointId: backup.restorePointId, revision: 0, packs },
+        generation,
+        call,
+      )
+      context.crashPoint('set-durable')
+    },
+    putManifest: async (call) =>
+      await putManifest(context, manifestOf(context.clock.now(), protectedUntil), { signal: call.signal, generation }),
+    takeBack: async () => {
+      await context.store.delete(manifestKey(place), { signal: AbortSignal.timeout(TAKE_BACK_TIMEOUT_MS) })
+    },
+  }
+  const sealed = await sealInOrder(steps, { lease, sealMs: protocolTimes.sealMs, signal })
   context.crashPoint('manifest-durable')
   await remember(context, session)
   return sealed
@@ -75,30 +94,14 @@ async function remember({ catalogue, logger }: ChunkContext, { packs, index }: B
   }
 }
 
-interface LastingPacks extends Resolution {
-  /** Until when the store says that it keeps them. */
-  readonly protectedUntil?: Date
-}
-
-/** The packs, once none of them is about to be deleted. */
-async function resolveLasting(parts: CommitParts, { signal }: CallOptions): Promise<LastingPacks> {
-  const { context, session, disks, pages } = parts
-  for (let round = 0; ; round += 1) {
-    await context.dropExcluded(session.index, { signal })
-    const resolution = await resolvePacks(session, disks, pages, { signal })
-    if (round === ROUNDS_MAX) throw stillCondemned()
-    if (resolution.condemned.length > 0) {
-      await copyForward(context, session, resolution.condemned, { signal })
-      continue
-    }
-    const protectedUntil = await protectPacks(context, session, resolution, { signal })
-    if (protectedUntil === undefined) return resolution
-    if (protectedUntil !== 'leaving') return { ...resolution, protectedUntil }
-  }
-}
-
-function stillCondemned(): PlatformError {
-  return new PlatformError('repository.io_failed', 'packs of the restore point are deleted faster than they are copied')
+async function putPackSet(
+  context: ChunkContext,
+  set: PackSet,
+  generation: number,
+  { signal }: CallOptions,
+): Promise<void> {
+  const protection = protectionOf(context.settings, generation)
+  await putProtected(context.store, packSetKey(set), encodePackSet(set, context), { signal, protection })
 }
 
 async function putIndex(
@@ -127,19 +130,4 @@ function* inParts(packs: readonly CataloguedPack[]): Generator<readonly Catalogu
     part.push(pack)
   }
   if (part.length > 0) yield part
-}
-
-/** A writer that was fenced while it sealed takes its restore point back. */
-async function expectStillHeld(
-  context: ChunkContext,
-  { lease }: BackupSession,
-  { manifest }: SealedManifest,
-  { signal }: CallOptions,
-): Promise<void> {
-  try {
-    await lease.expectNotFenced({ signal })
-  } catch (error) {
-    if (lease.lost.aborted) await context.store.delete(manifestKey(manifest), { signal: AbortSignal.timeout(60_000) })
-    throw error
-  }
 }

@@ -30,7 +30,7 @@ export async function openChunkBackup(
   const asked = { store, context, agentId, vmId, restorePointId, generationOf, clock, nowMs, newId, logger }
   const lease = undo.use(await WriterLease.take({ ...asked, signal }))
   const parent = await findParent(context, backup, { signal })
-  const index = await context.index({ signal })
+  const index = await context.index({ signal, storeNow: lease.storeNow() })
   const session = undo.use(new BackupSession({ context, backup, parent, lease, index }))
   const lookup = parent === undefined ? undefined : await openPackLookup(context, parent, { signal })
   session.parentLookup = lookup

@@ -84,7 +84,10 @@ class PackResolver {
     return { packs: new Map(packs), condemned: this.condemned }
   }
 
-  /** Whether some pack holds the chunk. What the parent has stays, also where it is no target any more: it is not lost by that. */
+  /**
+   * Whether some pack holds the chunk. What the parent has stays, also where it is no target any more because it was found
+   * corrupt: it is not lost by that. What is condemned goes as soon as the parent does.
+   */
   resolve(id: Uint8Array, kind: ChunkKind): boolean {
     if (this.#seen.get(id) !== undefined) return true
     this.#seen.set(id, 0)
@@ -96,7 +99,9 @@ class PackResolver {
     }
     const inherited = parentLookup?.find(id, kind)
     const parentPack = inherited === undefined ? undefined : parentLookup?.packs[inherited.pack]
-    if (parentPack !== undefined && !leaving.has(parentPack.packId)) {
+    const isLeaving =
+      parentPack !== undefined && (leaving.has(parentPack.packId) || index.isCondemned(parentPack.packId))
+    if (parentPack !== undefined && !isLeaving) {
       this.#note({ ...parentPack, chunkCount: parentPack.directory.count })
       return true
     }
