@@ -13,7 +13,7 @@ function rateOf(text: string) {
 
 describe('the settings of the mover', () => {
   test('a rate is a size for always, or a schedule', () => {
-    expect(readConfig(needed).repository).toEqual({ dir: '/r', name: 'local repository' })
+    expect(readConfig(needed).repository).toEqual({ dir: '/r', name: 'local repository', encryption: 'none' })
     expect(rateOf('50M')).toEqual({ zone: 'UTC', windows: [], otherwiseBytesPerSecond: 50 * 1024 * 1024 })
     const schedule = {
       zone: 'Europe/Berlin',
