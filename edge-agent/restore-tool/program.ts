@@ -1,6 +1,7 @@
 import process from 'node:process'
 import { toPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import { Command } from 'commander'
+import { EXIT_INTERRUPTED } from '../cli/serve-exports.ts'
 import { AGENT_VERSION } from '../config.ts'
 import { exitCodes } from './exit-codes.ts'
 import { registerExtractCommand } from './extract-command.ts'
@@ -8,8 +9,6 @@ import { PROGRAM_HELP } from './help-texts.ts'
 import { registerListCommand } from './list-command.ts'
 import { registerServeCommand } from './serve-command.ts'
 import { registerVerifyCommand } from './verify-command.ts'
-
-const EXIT_INTERRUPTED = 130
 
 /** Runs one command line; every error is told on standard error and ends here. */
 export async function runRestoreTool(args: readonly string[]): Promise<void> {

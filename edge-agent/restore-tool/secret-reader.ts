@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline/promises'
 import { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { EXIT_INTERRUPTED } from '../cli/serve-exports.ts'
 import { importRecipientKey, type RecipientSecret } from '../repository/chunk-store/keys/recipients.ts'
 import { RecoveryKit } from '../repository/chunk-store/keys/recovery-kit.ts'
 
@@ -76,6 +77,8 @@ async function askSecret(repositoryId: string): Promise<RecipientSecret> {
   process.stderr.write(`Recovery kit or passphrase of repository ${repositoryId}: `)
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input: process.stdin, output: silent, terminal: true })
+  // The terminal is in raw mode: Ctrl-C comes as a key. Nothing is open yet.
+  lines.once('SIGINT', () => process.exit(EXIT_INTERRUPTED))
   const typed = await lines.question('')
   lines.close()
   process.stderr.write('\n')

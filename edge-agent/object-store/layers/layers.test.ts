@@ -7,6 +7,7 @@ import type { ObjectStore } from '../object-store.ts'
 import { createSleepingClock } from '../sleeping-clock.ts'
 import { faultyStore } from './faulty-store.ts'
 import { meteredStore, StoreMeter } from './metered-store.ts'
+import { readOnlyStore } from './read-only-store.ts'
 import { retryingStore } from './retrying-store.ts'
 import { throttledStore } from './throttled-store.ts'
 
@@ -52,6 +53,19 @@ function failingFind(errors: readonly unknown[]): ObjectStore {
   }
   return store
 }
+
+test('a read-only store gives all that is there and changes nothing, and shows no ability to', async () => {
+  const below = memory()
+  await below.put('a/b', Buffer.from('content'), { signal })
+  const store = readOnlyStore(below)
+  const refused = { code: 'storage.read_only' }
+  await expect(store.put('a/c', Buffer.from('other'), { signal })).rejects.toMatchObject(refused)
+  await expect(store.delete('a/b', { signal })).rejects.toMatchObject(refused)
+  expect([store.immutability, store.tiers]).toEqual([undefined, undefined])
+  expect(await listKeys(store, '', { signal })).toEqual(['a/b'])
+  expect(Buffer.from(await store.get('a/b', { signal })).toString()).toBe('content')
+  expect(await store.find('a/b', { signal })).toMatchObject({ key: 'a/b', sizeBytes: 7 })
+})
 
 describe('retries', () => {
   const backoff = new PlatformError('storage.throttled', 'slow down')

@@ -98,6 +98,22 @@ describe('a directory as a store', () => {
     expect(await readdir(partial)).toEqual(['new'])
   })
 
+  test('opened to be read only, what was left behind stays, and a copy without the mark of a store is read', async () => {
+    const { directory, store } = await freshStore()
+    await store.put('a', Uint8Array.of(1), { signal })
+    const old = path.join(directory, '.sendense', 'partial', 'old')
+    await writeFile(old, 'x')
+    const longAgo = new Date(clock.now().getTime() - 25 * 3_600_000)
+    await utimes(old, longAgo, longAgo)
+    await openLocalStore({ directory, readOnly: true, clock, signal })
+    expect(await readFile(old, 'utf8')).toBe('x')
+    await rm(path.join(directory, '.sendense'), { recursive: true })
+    await expect(openLocalStore({ directory, clock, signal })).rejects.toMatchObject({ code: 'storage.wrong_store' })
+    const copy = await openLocalStore({ directory, readOnly: true, clock, signal })
+    expect(await copy.get('a', { signal })).toEqual(Uint8Array.of(1))
+    expect(await readdir(directory)).toEqual(['a'])
+  })
+
   test('a retention holds for who opens the store again, and for files whose protection is damaged', async () => {
     const { directory, store } = await freshStore({ worm: true })
     const retainUntil = new Date((Math.floor(clock.now().getTime() / 1000) + 3600) * 1000)
