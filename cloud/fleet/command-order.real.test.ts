@@ -1,29 +1,17 @@
-import { randomUUID } from 'node:crypto'
 import type { CloudMessage } from '@sendense/shared/contracts/cloud-message.ts'
 import { and, eq } from 'drizzle-orm'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 import { command } from '../db/schema/fleet.ts'
-import { startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
-import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
+import { useSeededFleet } from '../testing/seeded-fleet.ts'
 import { syncOf } from '../testing/test-agent.ts'
 import { tenantOf } from './agent-directory.ts'
 import { createCommandPublisher } from './command-publisher.ts'
 import { enqueueCommand } from './command-queue.ts'
 import { answerSync } from './sync-session.ts'
 
-let server: TestDatabase
-let mspId: string
-let own: SeededCustomer
+const fleet = useSeededFleet()
 let now: Date
-beforeAll(async () => {
-  server = await startTestDatabase()
-  mspId = await seedMsp(server.database, 'msp')
-})
-afterAll(async () => {
-  await server?.[Symbol.asyncDispose]()
-})
 beforeEach(async () => {
-  own = await seedCustomer(server.database, mspId, randomUUID())
   now = new Date()
 })
 
@@ -31,8 +19,8 @@ beforeEach(async () => {
 async function order(count = 1): Promise<void> {
   const body = { type: 'refresh-inventory' } as const
   for (let ordered = 0; ordered < count; ordered += 1) {
-    await server.database.withTenant(tenantOf(own.known), (tx) =>
-      enqueueCommand(tx, { agentId: own.agentId, body, now }),
+    await fleet.database.withTenant(tenantOf(fleet.own.known), (tx) =>
+      enqueueCommand(tx, { agentId: fleet.own.agentId, body, now }),
     )
   }
 }
@@ -41,8 +29,8 @@ async function order(count = 1): Promise<void> {
 async function nudge(): Promise<number[]> {
   const sent: CloudMessage[] = []
   const signer = { sign: (message: CloudMessage) => String(sent.push(message)) }
-  const publisher = createCommandPublisher({ database: server.database, signer, now: () => now })
-  await publisher.publishWaiting(own.known, async () => undefined)
+  const publisher = createCommandPublisher({ database: fleet.database, signer, now: () => now })
+  await publisher.publishWaiting(fleet.own.known, async () => undefined)
   return sent.map((message) => (message.kind === 'command' ? message.sequence : 0))
 }
 
@@ -60,7 +48,7 @@ test('an order brings those before it that nothing was heard of again: one of th
 test('what the agent holds is not sent again', async () => {
   await order(2)
   await nudge()
-  await answerSync(server.database, own.known, { ...syncOf(own.agentId), lastCommandSequence: 2 }, now)
+  await answerSync(fleet.database, fleet.own.known, { ...syncOf(fleet.own.agentId), lastCommandSequence: 2 }, now)
   await order()
   expect(await nudge()).toEqual([3, 4])
 })
@@ -73,14 +61,14 @@ test('more than one round of them all arrive, in order', async () => {
 test('a sync names the next number that is there, also behind numbers that are gone', async () => {
   await order(3)
   const next = async (lastCommandSequence: number) => {
-    const request = { ...syncOf(own.agentId), lastCommandSequence }
-    return (await answerSync(server.database, own.known, request, now)).answer.nextCommandSequence
+    const request = { ...syncOf(fleet.own.agentId), lastCommandSequence }
+    return (await answerSync(fleet.database, fleet.own.known, request, now)).answer.nextCommandSequence
   }
   expect(await next(0)).toBe(1)
   expect(await next(2)).toBe(3)
   expect(await next(4)).toBe(undefined)
-  await server.database.withSystem('test', (tx) =>
-    tx.delete(command).where(and(eq(command.agentId, own.agentId), eq(command.sequence, 2))),
+  await fleet.database.withSystem('test', (tx) =>
+    tx.delete(command).where(and(eq(command.agentId, fleet.own.agentId), eq(command.sequence, 2))),
   )
   expect(await next(1)).toBe(3)
 })

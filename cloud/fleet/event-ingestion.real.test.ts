@@ -6,37 +6,29 @@ import type { VmReport } from '@sendense/shared/contracts/inventory.ts'
 import type { JobReport } from '@sendense/shared/contracts/job.ts'
 import type { RestorePointReport } from '@sendense/shared/contracts/restore-point.ts'
 import { asc, eq } from 'drizzle-orm'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Database } from '../db/database.ts'
 import { agent, agentEvent, command } from '../db/schema/fleet.ts'
 import { alert, job, jobLog, repository, restorePoint, verification, vm } from '../db/schema/protection.ts'
-import { quietLogger, startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
-import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
+import { quietLogger } from '../db/testing/test-database.ts'
+import { seedCustomer, type SeededCustomer } from '../testing/seed-tenant.ts'
+import { useSeededFleet } from '../testing/seeded-fleet.ts'
 import { batchOf } from '../testing/test-agent.ts'
 import { ingestEvents } from './event-ingestion.ts'
 import { ReceivedMessage } from './received-message.ts'
 
-let server: TestDatabase
-let mspId: string
-let own: SeededCustomer
+const fleet = useSeededFleet()
 let stranger: SeededCustomer
 
-beforeAll(async () => {
-  server = await startTestDatabase()
-  mspId = await seedMsp(server.database, 'msp')
-})
-afterAll(async () => {
-  await server?.[Symbol.asyncDispose]()
-})
 beforeEach(async () => {
-  own = await seedCustomer(server.database, mspId, randomUUID())
-  stranger = await seedCustomer(server.database, mspId, randomUUID())
+  stranger = await seedCustomer(fleet.database, fleet.mspId, randomUUID())
 })
 
 async function ingest(
   first: number,
   events: AgentEvent[],
 ): Promise<{ sequence: number; liveEvents: readonly LiveEvent[] }> {
-  return await ingestEvents(server.database, own.known, batchOf(own.agentId, first, events), {
+  return await ingestEvents(fleet.database, fleet.own.known, batchOf(fleet.own.agentId, first, events), {
     now: new Date(),
     logger: quietLogger,
   })
@@ -44,8 +36,7 @@ async function ingest(
 
 const now = () => new Date().toISOString()
 
-const system: TestDatabase['database']['withSystem'] = (reason, work, options) =>
-  server.database.withSystem(reason, work, options)
+const system: Database['withSystem'] = (reason, work, options) => fleet.database.withSystem(reason, work, options)
 
 function alertEvent(): AgentEvent {
   const error = { code: 'command.replayed', message: 'm', advice: 'a', details: {} }
@@ -58,7 +49,7 @@ function jobReport(change: Partial<JobReport> = {}): JobReport {
     kind: 'backup',
     state: 'running',
     revision: 1,
-    vmId: own.vmId,
+    vmId: fleet.own.vmId,
     queuedAt: now(),
     attempt: 1,
     log: [],
@@ -69,10 +60,10 @@ function jobReport(change: Partial<JobReport> = {}): JobReport {
 function pointReport(change: Partial<RestorePointReport> = {}): RestorePointReport {
   return {
     restorePointId: randomUUID(),
-    vmId: own.vmId,
+    vmId: fleet.own.vmId,
     vmName: 'vm',
-    repositoryId: own.repositoryId,
-    jobId: own.jobId,
+    repositoryId: fleet.own.repositoryId,
+    jobId: fleet.own.jobId,
     takenAt: now(),
     sealedAt: now(),
     consistency: 'filesystem',
@@ -95,7 +86,7 @@ function pointReport(change: Partial<RestorePointReport> = {}): RestorePointRepo
 
 async function outcomes(): Promise<(readonly [number, string])[]> {
   const rows = await system('test', (tx) =>
-    tx.select().from(agentEvent).where(eq(agentEvent.agentId, own.agentId)).orderBy(asc(agentEvent.sequence)),
+    tx.select().from(agentEvent).where(eq(agentEvent.agentId, fleet.own.agentId)).orderBy(asc(agentEvent.sequence)),
   )
   return rows.filter((row) => row.sequence > 0).map((row) => [row.sequence, row.outcome] as const)
 }
@@ -111,21 +102,24 @@ describe('order and repetition', () => {
 
   test('what comes behind a gap waits: nothing of it is acknowledged or applied', async () => {
     expect((await ingest(3, [alertEvent()])).sequence).toBe(0)
-    const late = batchOf(own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
+    const late = batchOf(fleet.own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
     const holed = { ...late, events: late.events.filter((entry) => entry.sequence !== 2) }
-    const ingested = await ingestEvents(server.database, own.known, holed, { now: new Date(), logger: quietLogger })
+    const ingested = await ingestEvents(fleet.database, fleet.own.known, holed, {
+      now: new Date(),
+      logger: quietLogger,
+    })
     expect(ingested.sequence).toBe(1)
     expect(await outcomes()).toEqual([[1, 'applied']])
   })
 
   test('a batch that was kept and sent again does not make its agent look alive', async () => {
     const seenAt = async () => {
-      const [row] = await system('test', (tx) => tx.select().from(agent).where(eq(agent.id, own.agentId)))
+      const [row] = await system('test', (tx) => tx.select().from(agent).where(eq(agent.id, fleet.own.agentId)))
       return row?.lastSeenAt?.getTime()
     }
-    const batch = batchOf(own.agentId, 1, [alertEvent()])
+    const batch = batchOf(fleet.own.agentId, 1, [alertEvent()])
     const take = (at: number) =>
-      ingestEvents(server.database, own.known, batch, { now: new Date(at), logger: quietLogger })
+      ingestEvents(fleet.database, fleet.own.known, batch, { now: new Date(at), logger: quietLogger })
     await take(1000)
     expect((await take(2000)).sequence).toBe(1)
     expect(await seenAt()).toBe(1000)
@@ -162,20 +156,20 @@ const unreadable: [string, { event?: unknown; at?: unknown }][] = [
 
 describe('events that are not understood', () => {
   test.each(unreadable)('one %s is refused alone, told, and does not hold up the others', async (_what, change) => {
-    const batch = batchOf(own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
+    const batch = batchOf(fleet.own.agentId, 1, [alertEvent(), alertEvent(), alertEvent()])
     const [first, second, third] = batch.events
     const events = [first, { ...second, ...change }, third]
     const message = ReceivedMessage.parse({ ...batch, events })
     if (message.kind !== 'events') throw new Error('a batch is a batch')
     const options = { now: new Date(), logger: quietLogger }
-    const { sequence, liveEvents } = await ingestEvents(server.database, own.known, message, options)
+    const { sequence, liveEvents } = await ingestEvents(fleet.database, fleet.own.known, message, options)
     expect(sequence).toBe(3)
     expect(await outcomes()).toEqual([
       [1, 'applied'],
       [2, 'input.invalid'],
       [3, 'applied'],
     ])
-    const alerts = await system('test', (tx) => tx.select().from(alert).where(eq(alert.agentId, own.agentId)))
+    const alerts = await system('test', (tx) => tx.select().from(alert).where(eq(alert.agentId, fleet.own.agentId)))
     const refusals = alerts.filter(({ error }) => ErrorReport.parse(error).code === 'agent.event_refused')
     expect(refusals).toMatchObject([{ severity: 'warning', acknowledgedAt: null }])
     const told = liveEvents.map((live) => (live.type === 'alert-raised' ? live.alertId : live.type))
@@ -211,9 +205,9 @@ describe('effects', () => {
     if (event.type !== 'alert-raised') throw new Error('an alert is an alert')
     const { liveEvents } = await ingest(1, [event, { ...event, severity: 'info' }])
     const { alertId, severity, error } = event
-    expect(liveEvents).toEqual([{ type: 'alert-raised', alertId, agentId: own.agentId, severity }])
+    expect(liveEvents).toEqual([{ type: 'alert-raised', alertId, agentId: fleet.own.agentId, severity }])
     const rows = await system('test', (tx) => tx.select().from(alert).where(eq(alert.id, alertId)))
-    expect(rows).toMatchObject([{ severity, error, agentId: own.agentId, customerId: own.customerId }])
+    expect(rows).toMatchObject([{ severity, error, agentId: fleet.own.agentId, customerId: fleet.own.customerId }])
   })
 
   test('an inventory replaces what was known; what it does not list is kept as not there', async () => {
@@ -232,19 +226,19 @@ describe('effects', () => {
     }
     const report = { takenAt: now(), hostname: 'renamed', agentVersion: '0.2.0', vms: [machine], repositories: [] }
     const { liveEvents } = await ingest(1, [{ type: 'inventory-reported', inventory: report }])
-    expect(liveEvents).toEqual([{ type: 'inventory-changed', agentId: own.agentId }])
-    const rows = await system('test', (tx) => tx.select().from(vm).where(eq(vm.agentId, own.agentId)))
+    expect(liveEvents).toEqual([{ type: 'inventory-changed', agentId: fleet.own.agentId }])
+    const rows = await system('test', (tx) => tx.select().from(vm).where(eq(vm.agentId, fleet.own.agentId)))
     expect(new Map(rows.map((row) => [row.id, [row.present, row.hostName]]))).toEqual(
       new Map([
-        [own.vmId, [false, null]],
+        [fleet.own.vmId, [false, null]],
         [vmId, [true, 'kvm1']],
       ]),
     )
     const [store] = await system('test', (tx) =>
-      tx.select().from(repository).where(eq(repository.id, own.repositoryId)),
+      tx.select().from(repository).where(eq(repository.id, fleet.own.repositoryId)),
     )
     expect(store?.state).toBe('missing')
-    const [known] = await system('test', (tx) => tx.select().from(agent).where(eq(agent.id, own.agentId)))
+    const [known] = await system('test', (tx) => tx.select().from(agent).where(eq(agent.id, fleet.own.agentId)))
     expect(known).toMatchObject({ hostname: 'renamed', agentVersion: '0.2.0', eventHighMark: 1 })
   })
 
@@ -272,28 +266,35 @@ describe('effects', () => {
     await system('test', (tx) =>
       tx
         .update(job)
-        .set({ state: 'failed', endedByCloud: true, revision: -1, commandId: own.commandId })
-        .where(eq(job.id, own.jobId)),
+        .set({ state: 'failed', endedByCloud: true, revision: -1, commandId: fleet.own.commandId })
+        .where(eq(job.id, fleet.own.jobId)),
     )
-    await system('test', (tx) => tx.update(command).set({ state: 'expired' }).where(eq(command.id, own.commandId)))
-    await ingest(1, [{ type: 'job-reported', job: jobReport({ jobId: own.jobId, state: 'succeeded', revision: 2 }) }])
-    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, own.jobId)))
+    await system('test', (tx) =>
+      tx.update(command).set({ state: 'expired' }).where(eq(command.id, fleet.own.commandId)),
+    )
+    await ingest(1, [
+      { type: 'job-reported', job: jobReport({ jobId: fleet.own.jobId, state: 'succeeded', revision: 2 }) },
+    ])
+    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, fleet.own.jobId)))
     expect(row).toMatchObject({ state: 'succeeded', endedByCloud: false })
-    const [order] = await system('test', (tx) => tx.select().from(command).where(eq(command.id, own.commandId)))
+    const [order] = await system('test', (tx) => tx.select().from(command).where(eq(command.id, fleet.own.commandId)))
     expect(order?.state).toBe('succeeded')
   })
 
   test('a refused command ends the job it was for, with its reason', async () => {
     await system('test', async (tx) => {
-      await tx.update(job).set({ state: 'queued', revision: -1 }).where(eq(job.id, own.jobId))
-      await tx.update(command).set({ jobId: own.jobId, type: 'backup-vm' }).where(eq(command.id, own.commandId))
+      await tx.update(job).set({ state: 'queued', revision: -1 }).where(eq(job.id, fleet.own.jobId))
+      await tx
+        .update(command)
+        .set({ jobId: fleet.own.jobId, type: 'backup-vm' })
+        .where(eq(command.id, fleet.own.commandId))
     })
     const error = { code: 'command.expired', message: 'too late', advice: 'again', details: {} }
     const { liveEvents } = await ingest(1, [
-      { type: 'command-reported', commandId: own.commandId, state: 'rejected', error },
+      { type: 'command-reported', commandId: fleet.own.commandId, state: 'rejected', error },
     ])
-    expect(liveEvents).toEqual([{ type: 'job-changed', jobId: own.jobId, vmId: own.vmId, state: 'failed' }])
-    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, own.jobId)))
+    expect(liveEvents).toEqual([{ type: 'job-changed', jobId: fleet.own.jobId, vmId: fleet.own.vmId, state: 'failed' }])
+    const [row] = await system('test', (tx) => tx.select().from(job).where(eq(job.id, fleet.own.jobId)))
     expect(row).toMatchObject({ state: 'failed', error })
   })
 
@@ -319,7 +320,7 @@ describe('effects', () => {
     const [row] = await system('test', (tx) =>
       tx.select().from(restorePoint).where(eq(restorePoint.id, restorePointId)),
     )
-    expect(row).toMatchObject({ storedBytes: 9, customerId: own.customerId })
+    expect(row).toMatchObject({ storedBytes: 9, customerId: fleet.own.customerId })
     const proofs = await system('test', (tx) =>
       tx.select().from(verification).where(eq(verification.restorePointId, restorePointId)),
     )
@@ -359,13 +360,13 @@ const everythingOf = (customer: SeededCustomer) =>
       logs: await tx.select().from(jobLog),
       commands: await tx.select().from(command),
     }),
-    { within: { mspId, customers: [customer.customerId] } },
+    { within: { mspId: fleet.mspId, customers: [customer.customerId] } },
   )
 
 describe.each(['another customer', 'the same customer'])('an agent that lies about an agent of %s', (whose) => {
   beforeEach(async () => {
     if (whose === 'another customer') return
-    stranger = await seedCustomer(server.database, mspId, 'second agent', own)
+    stranger = await seedCustomer(fleet.database, fleet.mspId, 'second agent', fleet.own)
   })
 
   const forgeries: [string, () => AgentEvent][] = [
@@ -459,10 +460,10 @@ describe.each(['another customer', 'the same customer'])('an agent that lies abo
   test.each(forgeries)(
     '%s: refused alone, with no effect anywhere, and what follows is applied',
     async (_what, forge) => {
-      const before = { own: await everythingOf(own), stranger: await everythingOf(stranger) }
+      const before = { own: await everythingOf(fleet.own), stranger: await everythingOf(stranger) }
       const { sequence, liveEvents } = await ingest(1, [forge(), alertEvent()])
       expect(sequence).toBe(2)
-      const { agentId } = own
+      const { agentId } = fleet.own
       const alertId = expect.any(String) as string
       expect(liveEvents).toEqual([
         { type: 'alert-raised', alertId, agentId, severity: 'warning' },
@@ -471,7 +472,7 @@ describe.each(['another customer', 'the same customer'])('an agent that lies abo
       const [first, second] = await outcomes()
       expect(first?.[1]).not.toBe('applied')
       expect(second?.[1]).toBe('applied')
-      expect({ own: await everythingOf(own), stranger: await everythingOf(stranger) }).toEqual(before)
+      expect({ own: await everythingOf(fleet.own), stranger: await everythingOf(stranger) }).toEqual(before)
     },
   )
 })

@@ -2,39 +2,29 @@ import { randomUUID } from 'node:crypto'
 import type { AgentEvent, SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
 import { ErrorReport } from '@sendense/shared/contracts/error-report.ts'
 import { eq } from 'drizzle-orm'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 import { agent } from '../db/schema/fleet.ts'
 import { alert } from '../db/schema/protection.ts'
-import { quietLogger, startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
-import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
+import { quietLogger } from '../db/testing/test-database.ts'
+import { useSeededFleet } from '../testing/seeded-fleet.ts'
 import { batchOf, syncOf } from '../testing/test-agent.ts'
 import { ingestEvents } from './event-ingestion.ts'
 import { answerSync } from './sync-session.ts'
 
-let server: TestDatabase
-let mspId: string
-let own: SeededCustomer
-beforeAll(async () => {
-  server = await startTestDatabase()
-  mspId = await seedMsp(server.database, 'msp')
-})
-afterAll(async () => {
-  await server?.[Symbol.asyncDispose]()
-})
+const fleet = useSeededFleet()
 beforeEach(async () => {
-  own = await seedCustomer(server.database, mspId, randomUUID())
-  await server.database.withSystem('test', (tx) =>
-    tx.update(agent).set({ eventHighMark: 400 }).where(eq(agent.id, own.agentId)),
+  await fleet.database.withSystem('test', (tx) =>
+    tx.update(agent).set({ eventHighMark: 400 }).where(eq(agent.id, fleet.own.agentId)),
   )
 })
 
 const answer = (some: Partial<SyncRequest>) =>
-  answerSync(server.database, own.known, { ...syncOf(own.agentId), ...some }, new Date())
+  answerSync(fleet.database, fleet.own.known, { ...syncOf(fleet.own.agentId), ...some }, new Date())
 const sync = async (some: Partial<SyncRequest>) => (await answer(some)).answer.eventSequence
 
 async function alerts() {
-  const rows = await server.database.withSystem('test', (tx) =>
-    tx.select().from(alert).where(eq(alert.agentId, own.agentId)),
+  const rows = await fleet.database.withSystem('test', (tx) =>
+    tx.select().from(alert).where(eq(alert.agentId, fleet.own.agentId)),
   )
   return rows.map((row) => ErrorReport.parse(row.error)).filter((error) => error.code === 'agent.events_lost')
 }
@@ -45,9 +35,9 @@ test('a cloud restored from an older copy goes on behind what the agent keeps no
   const error = { code: 'command.replayed', message: 'm', advice: 'a', details: {} }
   const event: AgentEvent = { type: 'alert-raised', alertId: randomUUID(), severity: 'warning', error }
   const options = { now: new Date(), logger: quietLogger }
-  expect((await ingestEvents(server.database, own.known, batchOf(own.agentId, 501, [event]), options)).sequence).toBe(
-    501,
-  )
+  expect(
+    (await ingestEvents(fleet.database, fleet.own.known, batchOf(fleet.own.agentId, 501, [event]), options)).sequence,
+  ).toBe(501)
   expect(await sync({ eventLowestKept: 502, eventHighMark: 501 })).toBe(501)
   expect(await alerts()).toHaveLength(1)
 })
@@ -55,7 +45,7 @@ test('a cloud restored from an older copy goes on behind what the agent keeps no
 test('the loss is told to those who look on', async () => {
   const { liveEvents } = await answer({ eventLowestKept: 501, eventHighMark: 500 })
   const alertId = expect.any(String) as string
-  expect(liveEvents).toEqual([{ type: 'alert-raised', alertId, agentId: own.agentId, severity: 'critical' }])
+  expect(liveEvents).toEqual([{ type: 'alert-raised', alertId, agentId: fleet.own.agentId, severity: 'critical' }])
 })
 
 test('also where the agent keeps nothing at all', async () => {

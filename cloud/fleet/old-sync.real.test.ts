@@ -1,27 +1,13 @@
-import { randomUUID } from 'node:crypto'
 import type { SyncRequest } from '@sendense/shared/contracts/agent-message.ts'
 import { eq } from 'drizzle-orm'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { agent, command, commandOutbox } from '../db/schema/fleet.ts'
 import { alert, job } from '../db/schema/protection.ts'
-import { startTestDatabase, type TestDatabase } from '../db/testing/test-database.ts'
-import { seedCustomer, type SeededCustomer, seedMsp } from '../testing/seed-tenant.ts'
+import { useSeededFleet } from '../testing/seeded-fleet.ts'
 import { syncOf } from '../testing/test-agent.ts'
 import { answerSync } from './sync-session.ts'
 
-let server: TestDatabase
-let mspId: string
-let own: SeededCustomer
-beforeAll(async () => {
-  server = await startTestDatabase()
-  mspId = await seedMsp(server.database, 'msp')
-})
-afterAll(async () => {
-  await server?.[Symbol.asyncDispose]()
-})
-beforeEach(async () => {
-  own = await seedCustomer(server.database, mspId, randomUUID())
-})
+const fleet = useSeededFleet()
 
 /** The newest that was taken in. It holds no command, so that the one there is still waits. */
 const newest: Partial<SyncRequest> = {
@@ -35,24 +21,27 @@ const acceptedAt = new Date('2026-01-01T12:00:00.000Z')
 const later = new Date('2026-01-02T12:00:00.000Z')
 
 const sync = (some: Partial<SyncRequest>, now: Date) =>
-  answerSync(server.database, own.known, { ...syncOf(own.agentId), ...some }, now)
+  answerSync(fleet.database, fleet.own.known, { ...syncOf(fleet.own.agentId), ...some }, now)
 
 /** Everything a sync can change. */
 const stateOfAgent = () =>
-  server.database.withSystem('test', async (tx) => ({
-    agent: await tx.select().from(agent).where(eq(agent.id, own.agentId)),
-    commands: await tx.select().from(command).where(eq(command.agentId, own.agentId)),
-    outbox: await tx.select().from(commandOutbox).where(eq(commandOutbox.agentId, own.agentId)),
-    jobs: await tx.select().from(job).where(eq(job.agentId, own.agentId)),
-    alerts: await tx.select().from(alert).where(eq(alert.agentId, own.agentId)),
+  fleet.database.withSystem('test', async (tx) => ({
+    agent: await tx.select().from(agent).where(eq(agent.id, fleet.own.agentId)),
+    commands: await tx.select().from(command).where(eq(command.agentId, fleet.own.agentId)),
+    outbox: await tx.select().from(commandOutbox).where(eq(commandOutbox.agentId, fleet.own.agentId)),
+    jobs: await tx.select().from(job).where(eq(job.agentId, fleet.own.agentId)),
+    alerts: await tx.select().from(alert).where(eq(alert.agentId, fleet.own.agentId)),
   }))
 
 /** A job whose order the agent holds: a sync that does not list it would end it. */
 async function runJob(): Promise<void> {
-  await server.database.withSystem('test', async (tx) => {
-    const running = { state: 'running' as const, revision: 1, endedAt: null, commandId: own.commandId }
-    await tx.update(job).set(running).where(eq(job.id, own.jobId))
-    await tx.update(command).set({ type: 'backup-vm', jobId: own.jobId }).where(eq(command.id, own.commandId))
+  await fleet.database.withSystem('test', async (tx) => {
+    const running = { state: 'running' as const, revision: 1, endedAt: null, commandId: fleet.own.commandId }
+    await tx.update(job).set(running).where(eq(job.id, fleet.own.jobId))
+    await tx
+      .update(command)
+      .set({ type: 'backup-vm', jobId: fleet.own.jobId })
+      .where(eq(command.id, fleet.own.commandId))
   })
 }
 

@@ -6,8 +6,8 @@ import { promisify } from 'node:util'
 import { createMover } from '@sendense/edge-agent/mover/create-mover.ts'
 import { BenchReport } from './bench-report.ts'
 import { measureCopies } from './mover/copies.ts'
-import { measureFiftyJobs } from './mover/fifty-jobs.ts'
 import { measureIncremental } from './mover/incremental.ts'
+import { measureManyJobs } from './mover/many-jobs.ts'
 import type { MoverBench } from './mover/mover-bench.ts'
 import { roomyDir } from './roomy-dir.ts'
 import { reportTunnel } from './tunnel-benchmark.ts'
@@ -21,7 +21,7 @@ const run = promisify(execFile)
  */
 const PARTS = {
   'copies': measureCopies,
-  'fifty-jobs': measureFiftyJobs,
+  'fifty-jobs': measureManyJobs,
   'incremental': measureIncremental,
   'tunnel': async ({ report, signal }: MoverBench) => await reportTunnel(report, { signal }),
 } as const

@@ -1,25 +1,16 @@
-import { fork, spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
-import { MemoryTunnelGrants } from '@sendense/edge-agent/tunnel/memory-tunnel-grants.ts'
-import { generateEd25519Key, readEd25519Key } from '@sendense/edge-agent/tunnel/ssh/ed25519-key.ts'
-import { TunnelClient } from '@sendense/edge-agent/tunnel/tunnel-client.ts'
-import { TunnelServer } from '@sendense/edge-agent/tunnel/tunnel-server.ts'
-import { waitUntil } from '@sendense/infra/processes/wait-until.ts'
-import { systemClock } from '@sendense/shared/runtime/clock.ts'
-import { createLogger } from '@sendense/shared/runtime/logger.ts'
-import { makeOpenSshKey, openSshArguments, startOpenSshClient, startOpenSshServer } from '../harness/openssh.ts'
-import { BenchReport, median } from './bench-report.ts'
-import { contest, ratio, secondsOf } from './contest.ts'
+import { BenchReport } from './bench-report.ts'
+import { contest, type Contestant, factsOf, ratio, secondsOf, type Usages } from './contest.ts'
+import { openOpenSshTunnel, openOurTunnel } from './tunnel-sides.ts'
 
-const PORT = 20_001
-const CHUNK = Buffer.alloc(1024 * 1024, 7)
-const UP_WITHIN_MS = 20_000
+const MIB = 1024 * 1024
+const CHUNK = Buffer.alloc(MIB, 7)
 
 export interface TunnelBenchmarkOptions {
   /** Moved in each direction, each round. */
@@ -31,32 +22,45 @@ export interface TunnelBenchmarkOptions {
 }
 
 /** What moved the bytes which way: `down` from the capture side to the agent, as a backup; `up` as a restore. */
-const CASES = ['tunnel-down', 'openssh-down', 'tunnel-up', 'openssh-up', 'openssh-command'] as const
+const CASES = ['tunnel-down', 'openssh-down', 'tunnel-up', 'openssh-up', 'openssh-command', 'sftp-down'] as const
 type Case = (typeof CASES)[number]
+
+/** Connections at once where several tunnels share the work. */
+const CONNECTIONS = 4
+const TUNNEL_COUNTS = [1, 2, 4]
 
 /**
  * Ours against OpenSSH's client and server on the same cores: the same service behind both, a unix socket in front of
  * both, the same cipher (aes128-gcm), round by round one after the other. `openssh-command` is what `ssh host command`
- * moves, without forwarding.
- * @returns seconds of each round
+ * moves, without forwarding, and `sftp-down` what `sftp` does.
  */
-export async function measureTunnel(options: TunnelBenchmarkOptions): Promise<ReadonlyMap<string, readonly number[]>> {
+export async function measureTunnel(options: TunnelBenchmarkOptions): Promise<Usages> {
   const { mebibytes, rounds, signal } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'sendense-bench-'))
   await using stack = new AsyncDisposableStack()
   stack.defer(async () => await rm(directory, { recursive: true, force: true }))
   const service = path.join(directory, 'service.sock')
   await startService(service, stack)
-  const ours = await openOurs(directory, service, options, stack)
-  const theirs = await openTheirs(directory, service, stack)
+  const ours = await openOurTunnel({ directory, service, tunnels: options.tunnels, signal }, stack)
+  const theirs = await openOpenSshTunnel({ directory, service }, stack)
+  const file = path.join(directory, 'zeros')
+  await writeFile(file, '')
+  await truncate(file, mebibytes * MIB)
   const moves: Record<Case, () => Promise<void>> = {
-    'tunnel-down': async () => await pull(ours, mebibytes),
+    'tunnel-down': async () => await pull(ours.forwarded, mebibytes),
     'openssh-down': async () => await pull(theirs.forwarded, mebibytes),
-    'tunnel-up': async () => await push(ours, mebibytes),
+    'tunnel-up': async () => await push(ours.forwarded, mebibytes),
     'openssh-up': async () => await push(theirs.forwarded, mebibytes),
     'openssh-command': async () => await theirs.command(mebibytes),
+    'sftp-down': async () => await theirs.fetch(file),
   }
-  const contestants = CASES.map((name) => ({ name, prepare: async () => signal.throwIfAborted(), run: moves[name] }))
+  const pids = { ours: ours.pids, theirs: theirs.pids() }
+  const contestants = CASES.map((name) => ({
+    name,
+    prepare: async () => signal.throwIfAborted(),
+    run: moves[name],
+    contenders: { pids: name.startsWith('tunnel') ? pids.ours : pids.theirs },
+  }))
   return await contest(contestants, rounds)
 }
 
@@ -65,19 +69,48 @@ export async function reportTunnel(
   report: BenchReport,
   { mebibytes = 1024, rounds = 5, tunnels = 1, signal }: Partial<TunnelBenchmarkOptions> & { signal: AbortSignal },
 ): Promise<void> {
-  const seconds = await measureTunnel({ mebibytes, rounds, tunnels, signal })
+  const usages = await measureTunnel({ mebibytes, rounds, tunnels, signal })
   for (const name of CASES) {
-    const all = secondsOf(seconds, name)
-    report.measured(
-      { name, seconds: all },
-      { mebibytes, tunnels, mebibytesPerSecond: Math.round(mebibytes / median(all)) },
-    )
+    const facts = { tunnels, ...factsOf(usages, name, { dataBytes: mebibytes * MIB }) }
+    report.measured({ name, seconds: secondsOf(usages, name) }, facts)
   }
-  const down = ratio(seconds, 'openssh-down', 'tunnel-down')
-  const up = ratio(seconds, 'openssh-up', 'tunnel-up')
+  const down = ratio(usages, 'openssh-down', 'tunnel-down')
+  const up = ratio(usages, 'openssh-up', 'tunnel-up')
   report.figure('tunnel_down_vs_openssh', down)
   report.figure('tunnel_up_vs_openssh', up)
   report.figure('tunnel_vs_openssh', Math.min(down, up))
+  report.figure('tunnel_down_vs_sftp', ratio(usages, 'sftp-down', 'tunnel-down'))
+  await reportTunnelCounts(report, { mebibytes, rounds: Math.min(rounds, 3), signal })
+}
+
+/** The same bytes over four connections, through one tunnel, two and four. */
+async function reportTunnelCounts(
+  report: BenchReport,
+  { mebibytes, rounds, signal }: Omit<TunnelBenchmarkOptions, 'tunnels'>,
+): Promise<void> {
+  await using stack = new AsyncDisposableStack()
+  const contestants: Contestant[] = []
+  for (const tunnels of TUNNEL_COUNTS) {
+    const directory = await mkdtemp(path.join(tmpdir(), 'sendense-bench-'))
+    stack.defer(async () => await rm(directory, { recursive: true, force: true }))
+    const service = path.join(directory, 'service.sock')
+    await startService(service, stack)
+    const { forwarded, pids } = await openOurTunnel({ directory, service, tunnels, signal }, stack)
+    const share = mebibytes / CONNECTIONS
+    const run = async (): Promise<void> => {
+      await Promise.all(Array.from({ length: CONNECTIONS }, async () => await pull(forwarded, share)))
+    }
+    contestants.push({ name: `${CONNECTIONS} connections down, tunnels: ${tunnels}`, run, contenders: { pids } })
+  }
+  const usages = await contest(contestants, rounds)
+  const [one, ...more] = contestants.map(({ name }) => name)
+  for (const { name } of contestants) {
+    const facts = factsOf(usages, name, { dataBytes: mebibytes * MIB })
+    report.measured({ name, seconds: secondsOf(usages, name) }, facts)
+  }
+  for (const [index, name] of more.entries()) {
+    report.figure(`tunnels_${TUNNEL_COUNTS[index + 1]}_vs_1`, ratio(usages, one ?? '', name))
+  }
 }
 
 async function startService(file: string, stack: AsyncDisposableStack): Promise<void> {
@@ -88,77 +121,6 @@ async function startService(file: string, stack: AsyncDisposableStack): Promise<
     await exited
   })
   await once(child, 'message')
-}
-
-/** Returns the socket of the forwarded port. */
-async function openOurs(
-  directory: string,
-  service: string,
-  { tunnels, signal }: TunnelBenchmarkOptions,
-  stack: AsyncDisposableStack,
-): Promise<string> {
-  const captureAgentId = randomUUID()
-  const key = generateEd25519Key()
-  const grants = new MemoryTunnelGrants()
-  grants.add(readEd25519Key(key, 'benchmark').fingerprint, { captureAgentId, name: 'benchmark', ports: [PORT] })
-  const logger = createLogger('benchmark', 'silent')
-  const server = stack.use(
-    await TunnelServer.open({
-      port: 0,
-      host: '127.0.0.1',
-      stateDir: path.join(directory, 'state'),
-      runtimeDir: directory,
-      grants,
-      clock: systemClock,
-      logger,
-      onRefused: () => undefined,
-    }),
-  )
-  const client = stack.use(
-    new TunnelClient({
-      address: { host: '127.0.0.1', port: server.port },
-      hostKeyFingerprint: server.hostKeyFingerprint,
-      key,
-      ports: [PORT],
-      tunnels,
-      clock: systemClock,
-      logger,
-    }),
-  )
-  await client.waitUntilConnected({ signal })
-  await client.setTarget(PORT, { path: service })
-  await server.waitForPort(captureAgentId, PORT, { signal })
-  return server.socketPath(captureAgentId, PORT)
-}
-
-async function openTheirs(
-  directory: string,
-  service: string,
-  stack: AsyncDisposableStack,
-): Promise<{ forwarded: string; command: (mebibytes: number) => Promise<void> }> {
-  const key = await makeOpenSshKey(directory, 'client')
-  const server = stack.use(await startOpenSshServer(directory, { authorizedKeys: [key.publicKey] }))
-  const forwarded = path.join(directory, 'openssh.sock')
-  const { port, userName } = server
-  const access = { port, userName, key, hostPublicKey: server.hostKey.publicKey, directory }
-  const forwarding = ['-N', '-o', 'ExitOnForwardFailure=yes', '-R', `${forwarded}:${service}`]
-  stack.use(await startOpenSshClient(access, 'forward', forwarding))
-  const args = await openSshArguments(access, 'command')
-  const command = async (mebibytes: number): Promise<void> => {
-    const child = spawn('ssh', [...args, '-o', 'LogLevel=ERROR', `head -c ${mebibytes}M /dev/zero`], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let bytes = 0
-    child.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length))
-    await once(child, 'close')
-    expectAll(bytes, mebibytes)
-  }
-  const forwards = async (): Promise<true> => await pull(forwarded, 1).then(() => true)
-  await waitUntil('OpenSSH to forward', forwards, {
-    signal: AbortSignal.timeout(UP_WITHIN_MS),
-    timeoutMs: UP_WITHIN_MS,
-  })
-  return { forwarded, command }
 }
 
 async function pull(file: string, mebibytes: number): Promise<void> {
@@ -195,7 +157,7 @@ async function writeAll(socket: Socket, mebibytes: number): Promise<void> {
 }
 
 function expectAll(bytes: number, mebibytes: number): void {
-  if (bytes !== mebibytes * 1024 * 1024) throw new Error(`${bytes} bytes arrived instead of ${mebibytes} MiB`)
+  if (bytes !== mebibytes * MIB) throw new Error(`${bytes} bytes arrived instead of ${mebibytes} MiB`)
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { runMeasured } from '../measured-child.ts'
 import type { BackupPeer } from './backup-peer.ts'
+import { runMeasured } from './run-measured.ts'
 
 /** borg with a repository key, BLAKE2b ids and zstd level 1, reading sparse files as such. */
 export async function openBorg(dir: string, image: string): Promise<BackupPeer> {

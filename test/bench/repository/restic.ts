@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { runMeasured } from '../measured-child.ts'
 import type { BackupPeer } from './backup-peer.ts'
+import { runMeasured } from './run-measured.ts'
 
 /** restic with its own defaults: compression `auto`, packs of 16 MiB, cache beside the repository. */
 export async function openRestic(dir: string, image: string): Promise<BackupPeer> {

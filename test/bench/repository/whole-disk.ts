@@ -1,14 +1,13 @@
 import { rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startNbdkit } from '@sendense/edge-agent/nbd/client/real-nbd-server.ts'
+import { type RealServer, startNbdkit } from '@sendense/edge-agent/nbd/client/real-nbd-server.ts'
 import type { CompressionPreset } from '@sendense/edge-agent/repository/chunk-store/format/chunk-compression.ts'
 import { type BenchReport, median } from '../bench-report.ts'
-import type { ChildUsage } from '../measured-child.ts'
-import { measureOwn } from '../own-usage.ts'
+import { type Contenders, measureUsage, type Usage } from '../resource-usage.ts'
 import { seededBytes } from '../seeded-image.ts'
-import { Usages } from '../usage-contest.ts'
 import { openBorg } from './borg.ts'
 import { writeMixedImage } from './mixed-image.ts'
+import { NotedUsages } from './noted-usages.ts'
 import { OwnBackups } from './own-backups.ts'
 import { createOwnRepository, emptyDirectoryStore } from './own-repository.ts'
 import { CHUNK_SIZE_BYTES, type RepositoryBench, ROUNDS } from './repository-bench.ts'
@@ -35,7 +34,7 @@ export async function measureWholeDisk({ dir, mover, report, signal }: Repositor
   await using source = await startNbdkit(['--readonly', 'file', image])
   const peers = [await openRestic(dir, image), await openBorg(dir, image)]
   for (const { name, version } of peers) report.note({ [name]: version })
-  const usages = new Usages()
+  const usages = new NotedUsages()
   const stored = new Map<string, number[]>()
   const noteStored = async (name: string, where: string): Promise<void> => {
     stored.set(name, [...(stored.get(name) ?? []), await storedBytes(where)])
@@ -63,7 +62,7 @@ export async function measureWholeDisk({ dir, mover, report, signal }: Repositor
     const incremental = async (): Promise<void> => {
       readBytes = await own.backUp(frozen, 'incremental', call)
     }
-    usages.note('sendense incremental', await measureOwn(incremental))
+    usages.note('sendense incremental', await measureUsage(incremental, { self: true }))
     report.note({ case: 'sendense incremental', readMib: readBytes / MIB })
     await tracked.forget(call)
     await tracked.write(churn(100 + round), call)
@@ -72,7 +71,7 @@ export async function measureWholeDisk({ dir, mover, report, signal }: Repositor
     for (const peer of peers) usages.note(`${peer.name} restore`, await peer.restore(dir))
     usages.note('sendense restore', await restore(own))
     for (const peer of peers) usages.note(`${peer.name} verify`, await peer.verify())
-    usages.note('sendense verify', await measureOwn(async () => await own.restore(undefined, call)))
+    usages.note('sendense verify', await measureUsage(async () => await own.restore(undefined, call), { self: true }))
     for (const peer of peers) usages.note(`${peer.name} delete`, await peer.deleteAndCollect())
   }
 
@@ -93,18 +92,18 @@ export async function measureWholeDisk({ dir, mover, report, signal }: Repositor
   }
 
   /** To a file, as the peers do. */
-  async function restore(own: OwnBackups): Promise<ChildUsage> {
+  async function restore(own: OwnBackups): Promise<Usage> {
     const file = join(dir, 'own-target.img')
     await writeFile(file, '')
     await truncate(file, IMAGE.sizeBytes)
     await using target = await startNbdkit(['file', file])
-    const usage = await measureOwn(async () => await own.restore(target.endpoint, call), [target.process.pid ?? 0])
+    const usage = await measureUsage(async () => await own.restore(target.endpoint, call), withServer(target))
     await rm(file)
     return usage
   }
 
-  async function served(work: () => Promise<unknown>): Promise<ChildUsage> {
-    return await measureOwn(async () => void (await work()), [source.process.pid ?? 0])
+  async function served(work: () => Promise<unknown>): Promise<Usage> {
+    return await measureUsage(async () => void (await work()), withServer(source))
   }
 
   function* churn(seed: number): Generator<ImagePiece> {
@@ -134,9 +133,14 @@ export async function measureWholeDisk({ dir, mover, report, signal }: Repositor
   reportFigures({ report, usages, storedOf })
 }
 
+/** This process and the server of a disk. */
+function withServer({ process: { pid } }: RealServer): Contenders {
+  return { self: true, pids: pid === undefined ? [] : [pid] }
+}
+
 interface Measurements {
   readonly report: BenchReport
-  readonly usages: Usages
+  readonly usages: NotedUsages
   readonly storedOf: (name: string) => number
 }
 
