@@ -9,22 +9,27 @@ export type CompressionPreset = keyof typeof compressionPresets
 const PROBE_BYTES = 64 * 1024
 /** In smaller chunks the probe costs about what it saves: bytes that do not compress pass zstd several times as fast. */
 const PROBED_CHUNK_BYTES_MIN = 512 * 1024
+/** Beyond the whole: zlib fills one buffer, and takes no further one to see that nothing follows. */
+const SLACK_BYTES = 64
 /** Compressed bytes must be at most this share of the plain ones, or the chunk is stored as it is. */
 const WORTHWHILE_SHARE = 0.97
 
 /**
- * The chunk as one zstd frame, or undefined where it is to be stored raw: where the first 64 KiB of a large chunk, or the
- * whole, gain under 3 %.
+ * The chunk as one zstd frame, or undefined where it is to be stored raw: where 64 KiB at the beginning and in the middle of
+ * a large chunk, or the whole, gain under 3 %.
  * @returns memory of its own, for `releaseMemory`
  */
 export function compressChunk(plain: Uint8Array, preset: CompressionPreset): Buffer | undefined {
   const level = compressionPresets[preset]
-  if (plain.length >= PROBED_CHUNK_BYTES_MIN) {
-    const probed = compressWorthwhile(plain.subarray(0, PROBE_BYTES), level)
-    if (probed === undefined) return undefined
-    releaseMemory(probed)
-  }
+  const isProbed = plain.length >= PROBED_CHUNK_BYTES_MIN
+  if (isProbed && !probeGains(plain, 0, level) && !probeGains(plain, plain.length >> 1, level)) return undefined
   return compressWorthwhile(plain, level)
+}
+
+function probeGains(plain: Uint8Array, offsetBytes: number, level: number): boolean {
+  const probed = compressWorthwhile(plain.subarray(offsetBytes, offsetBytes + PROBE_BYTES), level)
+  if (probed !== undefined) releaseMemory(probed)
+  return probed !== undefined
 }
 
 function compressWorthwhile(plain: Uint8Array, level: number): Buffer | undefined {
@@ -33,9 +38,6 @@ function compressWorthwhile(plain: Uint8Array, level: number): Buffer | undefine
   releaseMemory(compressed)
   return undefined
 }
-
-/** Beyond the whole: zlib fills one buffer, and takes no further one to see that nothing follows. */
-const SLACK_BYTES = 64
 
 function compress(plain: Uint8Array, level: number): Buffer {
   return zstdCompressSync(plain, {
