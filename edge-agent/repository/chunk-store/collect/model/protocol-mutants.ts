@@ -13,9 +13,14 @@ const sleepy = { ...busy, collectEvery: 80, suspensions: true, crashes: false, c
  * is worth nothing. What needs more to come together than chance brings about is in `sleeping-writers.test.ts`.
  */
 export const protocolMutants: Readonly<Record<string, ModelMutation>> = {
-  'packs are deleted as soon as they are condemned': { plan: busy, rules: { isAged: () => true } },
+  'packs are deleted as soon as they are condemned': {
+    plan: busy,
+    firstSeed: 154,
+    rules: { isAged: () => true },
+  },
   'what is referred to is not looked at again before deleting': {
     plan: { ...busy, suspensions: true, crashes: false, collectEvery: 14 },
+    firstSeed: 141,
     rules: { isFree: () => true },
   },
   'nobody waits for writers that may have missed a list': { plan: busy, rules: { mayHaveMissed: () => false } },
@@ -33,6 +38,7 @@ export const protocolMutants: Readonly<Record<string, ModelMutation>> = {
   },
   'the writer does not look for condemned packs when it seals': {
     plan: busy,
+    firstSeed: 134,
     steps: (steps) => ({ ...steps, copyForward: async () => false }),
   },
   'the writer does not prove its lease after the manifest': {

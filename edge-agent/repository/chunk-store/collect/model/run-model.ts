@@ -42,6 +42,8 @@ export interface ModelPlan {
 export interface ModelMutation extends WriterMutation {
   /** What has to come together for data to be lost: found sooner where it comes often. */
   readonly plan?: Partial<ModelPlan>
+  /** A seed that found it, to be tried first; any other will do. */
+  readonly firstSeed?: number
   readonly rules?: Partial<CollectionRules>
   readonly deletePoint?: typeof deletePointObjects
 }
