@@ -131,7 +131,7 @@ test('on Ceph with Object Lock an agent that deletes all it can leaves every pro
     for (const { key } of page) await intruder.delete(key, { signal }).catch(() => kept.push(key))
   }
   const kinds = new Set(kept.map((key) => key.split('/', 1)[0]))
-  expect(kinds).toEqual(new Set(['idx', 'keys', 'packs', 'repo.json', 'rp', 'sets']))
+  expect(kinds).toEqual(new Set(['idx', 'keys', 'packs', 'repo.json', 'rp', 'sets', 'signers']))
   await using again = await made.open({ catalogue: createMemoryPackCatalogue(), settings })
   const restored = await restoreAll(again, restorePointId, { signal })
   expect(Buffer.compare(restored.get('disk0') ?? new Uint8Array(), content)).toBe(0)

@@ -3,6 +3,8 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { createMemoryDisk } from '../../block/memory-disk.ts'
+import { backUp } from '../repository-scenario.ts'
 import { ChainScene, deadline, SealedFiles } from './chain-scene.ts'
 import { isWorthMerging } from './merge-plan.ts'
 import { folders } from './repository-layout.ts'
@@ -38,6 +40,24 @@ test('points deleted in any order, from chains with branches: all others restore
     endOnFailure: true,
   })
 }, 120_000)
+
+test('a point that comes back under the id of a deleted one leaves the layers that others stand on alone', async () => {
+  await using place = await makeTemporaryRepository(deadline())
+  await using repository = await place.open()
+  const scene = new ChainScene(SIZES)
+  const disk = scene.disks.get('disk0')
+  await disk?.write(0, new Uint8Array(20 * CLUSTER_BYTES).fill(1), deadline())
+  const first = await scene.take(repository)
+  await disk?.write(0, new Uint8Array(CLUSTER_BYTES).fill(2), deadline())
+  await scene.take(repository)
+  await scene.delete(repository, first)
+  const { restorePointId } = first.manifest
+  const source = createMemoryDisk({ sizeBytes: SIZES.disk0 })
+  const disks = [{ diskId: 'disk0', sizeBytes: SIZES.disk0, mode: 'full', source } as const]
+  await backUp(repository, { vmId: scene.vmId, restorePointId, disks }, deadline())
+  await repository.deleteRestorePoint(restorePointId, deadline())
+  await scene.expectRestorable(repository)
+})
 
 async function survivesDeletions(rounds: readonly Round[], lastOrder: readonly number[]): Promise<void> {
   await using place = await makeTemporaryRepository(deadline())

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
@@ -92,7 +93,8 @@ interface DiskToPlan {
 }
 
 function planDisk(context: ChainContext, { backup, asked, parent, placed, partialDir }: DiskToPlan): PlannedDisk {
-  const layer = layerPath(backup.vmId, asked.diskId, backup.restorePointId)
+  // Not the restore point's: a copy of a point that was deleted here has its id, and others may stand on the layer it had.
+  const layer = layerPath(backup.vmId, asked.diskId, randomUUID())
   const partialPath = join(partialDir, `${asked.diskId}.qcow2`)
   if (asked.mode === 'full' || parent === undefined) return { asked, base: undefined, partialPath, layers: [layer] }
   const base = baseDiskOf(asked, backup, parent)

@@ -14,19 +14,17 @@ export const folders = {
 
 export const DESCRIPTOR_FILE = 'repo.json'
 
-/** Path of a sealed layer, relative to the repository, with `/`. This is what manifests hold. */
-export function layerPath(vmId: string, diskId: string, restorePointId: string): string {
-  return `${folders.layers}/${vmId}/${diskId}/${restorePointId}.qcow2`
+/** Path of a sealed layer, relative to the repository, with `/`. This is what manifests hold. No id is used twice. */
+export function layerPath(vmId: string, diskId: string, layerId: string): string {
+  return `${folders.layers}/${vmId}/${diskId}/${layerId}.qcow2`
 }
 
 /** The ids in a layer's path, or undefined where it is none: a manifest must not name any other file. */
-export function parseLayerPath(path: string): { vmId: string; diskId: string; restorePointId: string } | undefined {
+export function parseLayerPath(path: string): { vmId: string; diskId: string; layerId: string } | undefined {
   const [folder, vmId, diskId, file, ...rest] = path.split('/')
-  const restorePointId = file?.endsWith('.qcow2') === true ? file.slice(0, -'.qcow2'.length) : undefined
+  const layerId = file?.endsWith('.qcow2') === true ? file.slice(0, -'.qcow2'.length) : undefined
   if (folder !== folders.layers || rest.length > 0) return undefined
-  const parsed = z
-    .object({ vmId: z.uuid(), diskId: DiskId, restorePointId: z.uuid() })
-    .safeParse({ vmId, diskId, restorePointId })
+  const parsed = z.object({ vmId: z.uuid(), diskId: DiskId, layerId: z.uuid() }).safeParse({ vmId, diskId, layerId })
   return parsed.success ? parsed.data : undefined
 }
 
