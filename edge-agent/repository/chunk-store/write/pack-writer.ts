@@ -79,7 +79,8 @@ export class PackWriter implements AsyncDisposable {
   /** Resolves when all that was put before is durable and counts. Rejects with what a put failed with. */
   async flush({ signal }: CallOptions): Promise<void> {
     this.#expectSound()
-    if (this.#open !== undefined) this.#close()
+    // A pack may have been begun for a chunk that somebody else stored meanwhile.
+    if (this.#open !== undefined && this.#open.builder.chunkCount > 0) this.#close()
     const onAbort = (): void => this.#giveUp(signal.reason)
     if (signal.aborted) onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
