@@ -54,6 +54,7 @@ export class InFlightRequest implements PendingRequest {
   readonly #reject: (error: unknown) => void
   readonly #callers: AbortListeners<InFlightRequest>
   #buffersHeld = false
+  #isFinished = false
   /** What the caller is answered once nobody uses its buffers. */
   #dismissal: PlatformError | undefined
   #isOver = false
@@ -105,13 +106,20 @@ export class InFlightRequest implements PendingRequest {
     else this.end(error)
   }
 
+  /** The server answered: so is the caller, as soon as nobody uses its buffers. A server may answer before it took them. */
+  finish(): void {
+    if (this.#buffersHeld) this.#isFinished = true
+    else this.end()
+  }
+
   holdBuffers(): void {
     this.#buffersHeld = true
   }
 
   releaseBuffers(): void {
     this.#buffersHeld = false
-    if (this.isAbandoned) this.end(this.#dismissal ?? this.#signal.reason)
+    if (this.#isFinished) this.end()
+    else if (this.isAbandoned) this.end(this.#dismissal ?? this.#signal.reason)
   }
 
   /** Answers the caller, once; without an error by what arrived. */

@@ -230,7 +230,7 @@ export class NbdConnection implements ChannelUser, NbdRequester {
     const request = this.#inFlight.get(cookie)
     assert(request !== undefined)
     this.#inFlight.delete(cookie)
-    request.end()
+    request.finish()
     if (this.#inFlight.size === 0) this.#closing?.resolve()
     for (const next of this.#waiting) {
       this.#waiting.delete(next)

@@ -56,7 +56,7 @@ test('a point that comes back under the id of a deleted one leaves the layers th
   const disks = [{ diskId: 'disk0', sizeBytes: SIZES.disk0, mode: 'full', source } as const]
   await backUp(repository, { vmId: scene.vmId, restorePointId, disks }, deadline())
   await repository.deleteRestorePoint(restorePointId, deadline())
-  await scene.expectRestorable(repository)
+  await expect(scene.expectRestorable(repository)).resolves.toBeUndefined()
 })
 
 async function survivesDeletions(rounds: readonly Round[], lastOrder: readonly number[]): Promise<void> {
