@@ -52,6 +52,11 @@ export function plannedBytesOf(run: CopyRun): number {
   }, 0)
 }
 
+/** Bytes that are read from the source for a run, what completes its chunks included: what throttles are asked for. */
+export function readBytesOf({ ranges }: DataRun): number {
+  return ranges.reduce((sum, { zero, lengthBytes }) => (zero ? sum : sum + lengthBytes), 0)
+}
+
 /** How long a run of data is at most. */
 export function runBytesMax(chunkSizeBytes: number): number {
   return Math.max(chunkSizeBytes, RUN_BYTES_MAX - (RUN_BYTES_MAX % chunkSizeBytes))

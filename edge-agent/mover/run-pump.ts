@@ -1,7 +1,7 @@
 import { isPlatformError } from '@sendense/shared/errors/platform-error.ts'
 import type { CallOptions } from '../block/block-source.ts'
 import type { Checkpoints } from './checkpoints.ts'
-import { type CopyRun, type DataRun, plannedBytesOf, type ZeroRun } from './copy-plan.ts'
+import { type CopyRun, type DataRun, readBytesOf, type ZeroRun } from './copy-plan.ts'
 import type { CopyState } from './mover.ts'
 import type { PauseSwitch } from './pause-switch.ts'
 import type { Throttle } from './rate/shared-throttle.ts'
@@ -118,7 +118,7 @@ export class RunPump {
     for (const throttle of throttles) {
       if (throttle.bytesPerSecond === undefined) continue
       share.setResting(true)
-      await this.#unlessPaused(throttle.take(plannedBytesOf(run), wait), wait)
+      await this.#unlessPaused(throttle.take(readBytesOf(run), wait), wait)
     }
     const buffer = await this.#takeBuffer(wait)
     checkpoints?.begin(run)

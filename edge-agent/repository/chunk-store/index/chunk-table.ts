@@ -40,8 +40,11 @@ export class ChunkTable {
 
   /** Undefined where the id was never set. */
   get(id: Uint8Array): number | undefined {
-    const found = Atomics.load(this.#numbers, this.#slotOf(wordsOf(id)))
-    return found === 0 ? undefined : found - 1
+    const words = wordsOf(id)
+    const slot = this.#slotOf(words)
+    const found = Atomics.load(this.#numbers, slot)
+    // The slot that was empty may have been taken by another id since.
+    return found === 0 || !this.#isAt(slot, words) ? undefined : found - 1
   }
 
   /** @param number below 2^32 - 1 */
@@ -69,14 +72,16 @@ export class ChunkTable {
 
   /** Where the id is, or the empty slot where it would be. */
   #slotOf(words: Uint32Array): number {
-    const ids = this.#ids
     for (let slot = (words[0] ?? 0) & (this.#slots - 1); ; slot = (slot + 1) & (this.#slots - 1)) {
-      if (Atomics.load(this.#numbers, slot) === 0) return slot
-      const at = slot * ID_WORDS
-      let word = 0
-      while (word < ID_WORDS && ids[at + word] === words[word]) word += 1
-      if (word === ID_WORDS) return slot
+      if (Atomics.load(this.#numbers, slot) === 0 || this.#isAt(slot, words)) return slot
     }
+  }
+
+  #isAt(slot: number, words: Uint32Array): boolean {
+    const at = slot * ID_WORDS
+    let word = 0
+    while (word < ID_WORDS && this.#ids[at + word] === words[word]) word += 1
+    return word === ID_WORDS
   }
 }
 
