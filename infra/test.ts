@@ -46,7 +46,7 @@ function allSteps(countsFile: string): Step[] {
     program('imports', ['node', 'infra/checks/check-imports.ts'], 2),
     vitest('unit', countsFile, 3),
     { name: "portal's build", timeoutMs: 5 * MINUTE_MS, run: buildPortal },
-    vitest('real', countsFile, 10),
+    vitest('real', countsFile, 13),
     vitest('stack', countsFile, 12),
   ]
 }

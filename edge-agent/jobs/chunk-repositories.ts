@@ -15,7 +15,7 @@ import { openObjectStore } from '../object-store/open-object-store.ts'
 import { createChunkRepository } from '../repository/chunk-store/create-chunk-repository.ts'
 import type { Recipient } from '../repository/chunk-store/format/key-file.ts'
 import type { PackCatalogue } from '../repository/chunk-store/index/pack-catalogue.ts'
-import { systemKeySources } from '../repository/chunk-store/keys/key-ring.ts'
+import { type KeyRing, systemKeySources } from '../repository/chunk-store/keys/key-ring.ts'
 import { KeyStore } from '../repository/chunk-store/keys/key-store.ts'
 import { newPassphraseRecipient } from '../repository/chunk-store/keys/passphrase-recipient.ts'
 import {
@@ -64,24 +64,14 @@ export interface NewAgentRepository {
  * @returns its id. Rejects with `repository.locked` where there is one already, `input.invalid`, `storage.*`
  */
 export async function createAgentRepository(wanted: NewAgentRepository, { signal }: CallOptions): Promise<string> {
-  const { name, passphrase, newId, clock, protection } = wanted
+  const { passphrase, newId, clock } = wanted
   const repositoryId = newId()
   await using store = await openNewStore(wanted, { signal })
-  const agentKey = generateRecipientKey()
-  const agent = newKeyRecipient('agent', agentKey, { recipientId: newId(), label: 'agent', createdAt: clock.now() })
+  const { agent, agentKey } = newAgentKey(wanted)
   const person = { recipientId: newId(), label: 'passphrase', passphrase }
   const recipients = [agent, await newPassphraseRecipient(person, systemKeySources)]
   using ring = await createChunkRepository({ store, repositoryId, createdAt: clock.now(), recipients }, { signal })
-  await writeSecret(wanted.stateDir, {
-    version: 1,
-    repositoryId,
-    name,
-    store: wanted.store,
-    location: store.description,
-    agentKey: exportRecipientKey(agentKey),
-    identity: ring.identity,
-    ...(protection === undefined ? {} : { protection }),
-  })
+  await rememberRepository(wanted, { repositoryId, store, agentKey, ring })
   return repositoryId
 }
 
@@ -90,25 +80,46 @@ export async function createAgentRepository(wanted: NewAgentRepository, { signal
  * @returns its id. Rejects with `repository.not_a_repository`, `repository.key_wrong`, `repository.key_*`, `storage.*`
  */
 export async function adoptAgentRepository(wanted: NewAgentRepository, { signal }: CallOptions): Promise<string> {
-  const { name, passphrase, newId, clock, protection } = wanted
+  const { passphrase } = wanted
   await using store = retryingStore(await openObjectStore(wanted.store, { signal }))
   const { repositoryId } = await readDescriptor(store, { signal })
   const keyStore = new KeyStore({ store, repositoryId })
   const loaded = await keyStore.load({ kind: 'passphrase', passphrase }, { signal })
-  const agentKey = generateRecipientKey()
-  const agent = newKeyRecipient('agent', agentKey, { recipientId: newId(), label: 'agent', createdAt: clock.now() })
+  const { agent, agentKey } = newAgentKey(wanted)
   const { ring } = await keyStore.change(loaded, { add: [agent] }, { signal })
-  await writeSecret(wanted.stateDir, {
+  await rememberRepository(wanted, { repositoryId, store, agentKey, ring })
+  return repositoryId
+}
+
+/** The agent's own way into the key files of one repository. */
+function newAgentKey({ newId, clock }: NewAgentRepository) {
+  const agentKey = generateRecipientKey()
+  const facts = { recipientId: newId(), label: 'agent', createdAt: clock.now() }
+  return { agentKey, agent: newKeyRecipient('agent', agentKey, facts) }
+}
+
+interface OpenedRepository {
+  readonly repositoryId: string
+  readonly store: ObjectStore
+  readonly agentKey: ReturnType<typeof generateRecipientKey>
+  readonly ring: KeyRing
+}
+
+/** Writes down what the agent opens the repository with from now on. */
+async function rememberRepository(
+  { stateDir, name, store, protection }: NewAgentRepository,
+  opened: OpenedRepository,
+): Promise<void> {
+  await writeSecret(stateDir, {
     version: 1,
-    repositoryId,
+    repositoryId: opened.repositoryId,
     name,
-    store: wanted.store,
-    location: store.description,
-    agentKey: exportRecipientKey(agentKey),
-    identity: ring.identity,
+    store,
+    location: opened.store.description,
+    agentKey: exportRecipientKey(opened.agentKey),
+    identity: opened.ring.identity,
     ...(protection === undefined ? {} : { protection }),
   })
-  return repositoryId
 }
 
 export interface ChunkRepositoryOptions {

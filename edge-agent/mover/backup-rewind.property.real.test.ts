@@ -1,4 +1,5 @@
 import { type BackupMode, backupModes } from '@sendense/shared/domain/backup-reason.ts'
+import { seededRandom } from '@sendense/shared/runtime/seeded-random.ts'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { BlockSink } from '../block/block-sink.ts'
@@ -6,13 +7,13 @@ import type { BlockSource } from '../block/block-source.ts'
 import { createVolatileSink, type VolatileSink } from '../block/layers/volatile-sink.ts'
 import { createMemoryDisk, type MemoryDisk } from '../block/memory-disk.ts'
 import { BackupJournal } from './backup-journal.ts'
-import { ChunkHash } from './chunk-hash.ts'
 import { ChunkIds } from './chunk-ids.ts'
 import { copyBackup } from './copy-backup.ts'
 import { createThreadEnvironment } from './copy-environment.ts'
 import { createMover } from './create-mover.ts'
 import { type CopyProgress, noCheckpoint } from './mover.ts'
 import { SLAB_BYTES } from './slabs/run-buffer.ts'
+import { chunkIdsOf } from './testing/chunk-ids-of.ts'
 import { type RequestWatch, watchedDisks } from './testing/watched-disks.ts'
 
 const KIB = 1024
@@ -20,18 +21,6 @@ const MIB = 1024 * KIB
 const CHUNK_BYTES = 256 * KIB
 const idKey = new Uint8Array(32).fill(0x42)
 const call = { signal: AbortSignal.timeout(120_000) }
-
-/** A seeded sequence: 0 to 1. */
-function randomOf(seed: number): () => number {
-  let state = (seed ^ 0x9e3779b9) >>> 0 || 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    state >>>= 0
-    return state / 2 ** 32
-  }
-}
 
 interface Scenario {
   readonly mode: BackupMode
@@ -58,7 +47,7 @@ interface Scene {
 
 /** Data, zeros and untouched places in pieces that fit no chunk, before and after the parent was made. */
 async function makeScene({ mode, sizeBytes, seed }: Scenario): Promise<Scene> {
-  const random = randomOf(seed)
+  const random = seededRandom(seed)
   const disk = createMemoryDisk({ sizeBytes, granularityBytes: 64 * KIB })
   const change = async (share: number): Promise<void> => {
     for (let at = 0; at < sizeBytes; at += 128 * KIB) {
@@ -73,16 +62,7 @@ async function makeScene({ mode, sizeBytes, seed }: Scenario): Promise<Scene> {
   const tracker = disk.addTracker()
   await change(0.5)
   const source = disk.freeze(mode === 'incremental' ? tracker : undefined)
-  return { parent, parentIds: idsOf(parent.bytes), source, random }
-}
-
-function idsOf(content: Uint8Array): ChunkIds {
-  const ids = new ChunkIds(content.length, CHUNK_BYTES)
-  const hash = new ChunkHash(idKey)
-  for (let index = 0; index < ids.count; index += 1) {
-    ids.set(index, hash.idOf(content.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES)))
-  }
-  return ids
+  return { parent, parentIds: chunkIdsOf(parent.bytes, { chunkSizeBytes: CHUNK_BYTES, idKey }), source, random }
 }
 
 /** A disk that reads as the parent, as a new layer above it does, and may lose what is written to it. */
@@ -104,7 +84,7 @@ function expectDone(layer: VolatileSink, chunkIds: ChunkIds, { source }: Scene):
   // What was not flushed would be gone.
   layer.lose('stranger')
   expect(Buffer.compare(layer.bytes, source.bytes)).toBe(0)
-  expect(Buffer.compare(chunkIds.bytes, idsOf(source.bytes).bytes)).toBe(0)
+  expect(Buffer.compare(chunkIds.bytes, chunkIdsOf(source.bytes, { chunkSizeBytes: CHUNK_BYTES, idKey }).bytes)).toBe(0)
 }
 
 describe('a backup that loses something', () => {

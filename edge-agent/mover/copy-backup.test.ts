@@ -10,7 +10,7 @@ import { copyBackup } from './copy-backup.ts'
 import { loneCopyEnvironment } from './copy-environment.ts'
 import { createMover } from './create-mover.ts'
 import type { BackupCopyTask } from './mover.ts'
-import { SharedThrottle } from './rate/shared-throttle.ts'
+import { SharedThrottle, type Throttle } from './rate/shared-throttle.ts'
 import { recordingSink } from './testing/recording-sink.ts'
 
 const KIB = 1024
@@ -310,6 +310,21 @@ describe('a disk that takes whole chunks', () => {
       }),
       { numRuns: 30 },
     )
+  })
+
+  test('a rate is kept to by what completes chunks too', async () => {
+    const point = await makeFull()
+    const { source, chunkIds } = point
+    const tracker = source.addTracker()
+    for (let index = 0; index < chunkIds.count; index += 1) {
+      await source.write(index * CHUNK_BYTES, new Uint8Array(64 * KIB).fill(9), call)
+    }
+    const asked: number[] = []
+    const throttle: Throttle = { bytesPerSecond: 1, take: async (bytes) => void asked.push(bytes) }
+    const { sink } = chunkSink(point)
+    const task = { mode: 'incremental', source: source.freeze(tracker), sink, chunkIds, idKey } as const
+    const { readBytes } = await copyBackup({ ...task, throttles: [throttle] }, call)
+    expect(asked.reduce((sum, bytes) => sum + bytes, 0)).toBe(readBytes)
   })
 
   test('a chunk that cannot be kept fails the copy', async () => {

@@ -1,3 +1,4 @@
+import { seededRandom } from '@sendense/shared/runtime/seeded-random.ts'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { BlockSink } from '../block/block-sink.ts'
@@ -24,18 +25,6 @@ const call = { signal: AbortSignal.timeout(120_000) }
 const copyKinds = ['backup', 'restore', 'disk'] as const
 type CopyKind = (typeof copyKinds)[number]
 
-/** A seeded sequence: 0 to 1. */
-function randomOf(seed: number): () => number {
-  let state = (seed ^ 0x9e3779b9) >>> 0 || 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    state >>>= 0
-    return state / 2 ** 32
-  }
-}
-
 interface DiskSpec {
   readonly sizeBytes: number
   readonly seed: number
@@ -50,7 +39,7 @@ const anyDisk: fc.Arbitrary<DiskSpec> = fc.record({
 })
 
 function makeDisk({ sizeBytes, seed, dataShare }: DiskSpec): { disk: MemoryDisk; random: () => number } {
-  const random = randomOf(seed)
+  const random = seededRandom(seed)
   const disk = createMemoryDisk({ sizeBytes, granularityBytes: 64 * KIB })
   for (let at = 0; at < sizeBytes; at += 128 * KIB) {
     if (random() > dataShare) continue

@@ -63,8 +63,8 @@ export function runBytesMax(chunkSizeBytes: number): number {
 }
 
 /**
- * The runs of a copy in the order of `extents`, several at once where they are known. Chunks that nothing has to be done for are left out: without a byte to look at, or
- * with nothing but known zeros in what was zeros before.
+ * The runs of a copy in the order of `extents`, several at once where they are known. Chunks that nothing has to be done for
+ * are left out: without a byte to look at, or with nothing but known zeros in what was zeros before.
  */
 export async function* planRuns(
   extents: AsyncIterable<PlanExtent>,

@@ -63,7 +63,10 @@ export class LaneClaims {
     }
   }
 
-  /** Takes, from the end of the disk on, what others have offered and not begun, as far as it lies within `disk`. The lane's own part is done. */
+  /**
+   * Takes, from the end of the disk on, what others have offered and not begun, as far as it lies within `disk`. The lane's own
+   * part is done.
+   */
   *takeFromOthers(lane: number, disk: Extent): Generator<TakenPart, void, undefined> {
     for (let unit = unitOf(endOf(disk) - 1); unit >= unitOf(disk.offsetBytes); unit -= 1) {
       const state = Atomics.load(this.#units, unit)

@@ -7,12 +7,12 @@ import { lazyNbdSink, lazyNbdSource } from '../nbd/client/lazy-nbd-disk.ts'
 import { type NbdSink, openNbdSink } from '../nbd/client/nbd-sink.ts'
 import { openNbdSource } from '../nbd/client/nbd-source.ts'
 import { makeTestDir, qemuImg, type RealServer, startNbdkit, startQemuNbd } from '../nbd/client/real-nbd-server.ts'
-import { ChunkHash } from './chunk-hash.ts'
 import { ChunkIds } from './chunk-ids.ts'
 import { createMover } from './create-mover.ts'
 import type { CopyOptions, CopyProgress, Mover } from './mover.ts'
 import { PauseSwitch } from './pause-switch.ts'
 import { SharedThrottle } from './rate/shared-throttle.ts'
+import { chunkIdsOf } from './testing/chunk-ids-of.ts'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 32 * MIB
@@ -184,7 +184,9 @@ describe('mover threads over QEMU', () => {
       expect(progress.rewinds).toBe(1)
       expect(progress.doneBytes).toBe(progress.plannedBytes)
       expect(Buffer.compare(point, source)).toBe(0)
-      expect(Buffer.compare(chain.chunkIds.bytes, idsOf(source).bytes)).toBe(0)
+      expect(
+        Buffer.compare(chain.chunkIds.bytes, chunkIdsOf(source, { chunkSizeBytes: CHUNK_BYTES, idKey }).bytes),
+      ).toBe(0)
       expect(Buffer.compare(await chain.restore(), source)).toBe(0)
     }
   })
@@ -206,15 +208,6 @@ describe('mover threads over QEMU', () => {
     expect(progress).toMatchObject({ readBytes: 5 * 65_536, writtenBytes: 5 * 65_536, baseReadBytes: 5 * CHUNK_BYTES })
   })
 })
-
-function idsOf(content: Uint8Array): ChunkIds {
-  const ids = new ChunkIds(content.length, CHUNK_BYTES)
-  const hash = new ChunkHash(idKey)
-  for (let index = 0; index < ids.count; index += 1) {
-    ids.set(index, hash.idOf(content.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES)))
-  }
-  return ids
-}
 
 async function startRandomDisk(sizeBytes: number): Promise<RealServer> {
   return await startNbdkit(['random', String(sizeBytes)])

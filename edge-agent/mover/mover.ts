@@ -100,7 +100,10 @@ export interface BackupCopyTask extends AnyCopyTask {
 }
 
 interface ResumableCopyTask extends AnyCopyTask {
-  /** Where an earlier copy of the same disks had come. Absent: begin at the start. Of a source of another size: `source.disk_size_changed`. */
+  /**
+   * Where an earlier copy of the same disks had come. Absent: begin at the start. Of a source of another size:
+   * `source.disk_size_changed`.
+   */
   readonly resumeFrom?: CopyCheckpoint
 }
 
@@ -129,7 +132,10 @@ export interface CopyOptions {
   readonly signal: AbortSignal
   /** Called a few times a second and once at the end. */
   readonly onProgress?: (progress: CopyProgress) => void
-  /** Holds the copy up: what has begun is finished (and flushed, where there are checkpoints), then it holds no buffer and asks nothing of its disks. */
+  /**
+   * Holds the copy up: what has begun is finished (and flushed, where there are checkpoints), then it holds no buffer and asks
+   * nothing of its disks.
+   */
   readonly pause?: PauseSwitch
 }
 

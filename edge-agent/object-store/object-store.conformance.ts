@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type Clock, systemClock } from '@sendense/shared/runtime/clock.ts'
+import { seededBytes } from '@sendense/shared/runtime/seeded-random.ts'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listKeys } from './guarantee.ts'
 import { isObjectKey } from './object-key.ts'
 import { isPromisedBy, objectStoreGuarantees } from './object-store-guarantees.ts'
 import type { ObjectStore } from './object-store.ts'
-import { seededBytes } from './seeded-random.ts'
 
 const DEADLINE_MS = 60_000
 

@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -8,7 +7,7 @@ import process from 'node:process'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { PORTS, readAll, TestTunnel } from './test-tunnel.ts'
+import { over, PORTS, readAll, TestTunnel } from './test-tunnel.ts'
 import type { TunnelClient } from './tunnel-client.ts'
 
 const [PORT = 0] = PORTS
@@ -67,15 +66,6 @@ async function expectEcho(tunnel: TestTunnel, client: TunnelClient): Promise<voi
   const socket = await openEcho(tunnel, client)
   socket.end('hello')
   expect(String(await readAll(socket))).toBe('hello')
-}
-
-/** Resolves when the connection is over, in whatever way. */
-async function over(socket: Socket): Promise<void> {
-  socket.on('error', () => undefined)
-  socket.on('end', () => socket.destroy())
-  socket.resume()
-  if (socket.readableEnded) socket.destroy()
-  if (!socket.closed) await once(socket, 'close', { signal: AbortSignal.timeout(30_000) })
 }
 
 test('a process of connections that says what it must not is ended with them, is told of, and is replaced', async () => {

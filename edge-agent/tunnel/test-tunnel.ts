@@ -127,3 +127,12 @@ export async function readAll(socket: Socket): Promise<Buffer> {
   for await (const chunk of socket) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks)
 }
+
+/** Resolves when the connection is over, in whatever way. */
+export async function over(socket: Socket): Promise<void> {
+  socket.on('error', () => undefined)
+  socket.on('end', () => socket.destroy())
+  socket.resume()
+  if (socket.readableEnded) socket.destroy()
+  if (!socket.closed) await once(socket, 'close', { signal: AbortSignal.timeout(30_000) })
+}

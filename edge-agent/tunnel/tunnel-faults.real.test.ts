@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { readdir, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
@@ -9,7 +8,7 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { CuttableWire } from './cuttable-wire.ts'
 import { usualTimes } from './ssh/ssh-transport.ts'
-import { PORTS, readAll, TestTunnel } from './test-tunnel.ts'
+import { over, PORTS, readAll, TestTunnel } from './test-tunnel.ts'
 import type { TunnelClient } from './tunnel-client.ts'
 
 const [PORT = 0] = PORTS
@@ -47,15 +46,6 @@ async function expectEcho(tunnel: TestTunnel, client: TunnelClient): Promise<voi
   const socket = await tunnel.connect(PORT, deadline())
   socket.end(sent)
   expect((await readAll(socket)).equals(sent)).toBe(true)
-}
-
-/** Resolves when the connection is over, in whatever way. */
-async function over(socket: Socket): Promise<void> {
-  socket.on('error', () => undefined)
-  socket.on('end', () => socket.destroy())
-  socket.resume()
-  if (socket.readableEnded) socket.destroy()
-  if (!socket.closed) await once(socket, 'close', { signal: AbortSignal.timeout(30_000) })
 }
 
 async function childrenOf(program: string): Promise<number[]> {

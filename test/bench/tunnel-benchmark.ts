@@ -34,7 +34,7 @@ const TUNNEL_COUNTS = [1, 2, 4]
  * both, the same cipher (aes128-gcm), round by round one after the other. `openssh-command` is what `ssh host command`
  * moves, without forwarding, and `sftp-down` what `sftp` does.
  */
-export async function measureTunnel(options: TunnelBenchmarkOptions): Promise<Usages> {
+async function measureTunnel(options: TunnelBenchmarkOptions): Promise<Usages> {
   const { mebibytes, rounds, signal } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'sendense-bench-'))
   await using stack = new AsyncDisposableStack()

@@ -151,9 +151,10 @@ describe('the repository', () => {
     const { owner, vm, stack } = product
     await changeDisk1(2)
     const whole = await owner.backUp(vm.vmId, { mode: 'full' })
-    const damaged = await owner.backUp(vm.vmId, { mode: 'full' })
     const layers = path.join(stack.paths.repositoryDir, 'layers', vm.vmId, 'disk1')
-    const name = (await readdir(layers)).find((file) => file.includes(damaged.restorePointId)) ?? ''
+    const before = await readdir(layers)
+    const damaged = await owner.backUp(vm.vmId, { mode: 'full' })
+    const name = (await readdir(layers)).find((file) => !before.includes(file)) ?? ''
     await using file = await open(path.join(layers, name), 'r+')
     const { size } = await file.stat()
     await file.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2))

@@ -1,4 +1,5 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { seededRandom } from '@sendense/shared/runtime/seeded-random.ts'
 import type { BlockSink } from '../block-sink.ts'
 import type { BlockSource } from '../block-source.ts'
 
@@ -62,14 +63,8 @@ function injected(code: 'source.read_failed' | 'target.write_failed', what: stri
   return new PlatformError(code, `injected fault: ${what} at byte ${offsetBytes}`, { details: { offsetBytes } })
 }
 
-/** A seeded sequence of yes and no: xorshift32 (Marsaglia, "Xorshift RNGs", 2003). */
+/** A seeded sequence of yes and no. */
 function faults({ seed, errorRate }: FaultOptions): () => boolean {
-  let state = (seed ^ 0x9e3779b9) >>> 0 || 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    state >>>= 0
-    return state / 2 ** 32 < errorRate
-  }
+  const random = seededRandom(seed)
+  return () => random() < errorRate
 }

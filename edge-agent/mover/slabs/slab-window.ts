@@ -14,9 +14,9 @@ const LOSS_TO_SHRINK = 0.97
 const EPOCHS_BETWEEN_TRIALS = 8
 
 /**
- * How many buffers a copy uses at once, all of them full. Few are enough, and kinder to the CPU's cache, where both disks are near; many are needed
- * where each round trip takes long. It tries the next larger and the next smaller window now and then, and keeps
- * what moved more bytes for its size. Pure.
+ * How many buffers a copy uses at once, all of them full. Few are enough, and kinder to the CPU's cache, where both disks are
+ * near; many are needed where each round trip takes long. It tries the next larger and the next smaller window now and then,
+ * and keeps what moved more bytes for its size. Pure.
  */
 export class SlabWindow {
   readonly #min: number

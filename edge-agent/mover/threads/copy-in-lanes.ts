@@ -19,8 +19,9 @@ export function lanesFor(
 }
 
 /**
- * Copies one disk in several threads at once, each its own stripes of it and in the end some of the others'. Rejects as one copy would: with the first failure,
- * and of several corrupt chunks with the one that comes first on the disk; when nothing is under way any more.
+ * Copies one disk in several threads at once, each its own stripes of it and in the end some of the others'. Rejects as one
+ * copy would: with the first failure, and of several corrupt chunks with the one that comes first on the disk; when nothing
+ * is under way any more.
  */
 export async function copyInLanes(
   pool: MoverPool,

@@ -1,6 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { NBD_CMD_READ, NBD_CMD_WRITE, NBD_FLAG_HAS_FLAGS, NBD_REPLY_TYPE_OFFSET_DATA } from '../wire/nbd-constants.ts'
+import {
+  NBD_CMD_READ,
+  NBD_CMD_WRITE,
+  NBD_FLAG_HAS_FLAGS,
+  NBD_REPLY_TYPE_NONE,
+  NBD_REPLY_TYPE_OFFSET_DATA,
+} from '../wire/nbd-constants.ts'
 import { openNbdConnection } from './nbd-connection.ts'
 import { openNbdSource } from './nbd-source.ts'
 import { chunk, type ScriptedRequest, startScriptedServer, u64 } from './scripted-nbd-server.ts'
@@ -160,4 +166,38 @@ describe('a caller that aborts', () => {
     for (const request of requests) await expect(request).rejects.toThrow('enough')
     expect(seen).toHaveLength(16)
   })
+})
+
+test("a write that is answered before its bytes left is over when they have, and its buffer is the caller's then", async () => {
+  let server: { readonly answer: () => void; readonly takeOn: () => void } | undefined
+  const payload = Buffer.alloc(8 * 1024 * 1024)
+  await using scripted = await startScriptedServer({
+    sizeBytes: payload.length,
+    flags: NBD_FLAG_HAS_FLAGS,
+    onRequest: (request, socket) => {
+      if (request.command !== NBD_CMD_READ) return
+      socket.pause()
+      const ofTheNext = chunk(request.cookie + 1n, NBD_REPLY_TYPE_NONE, Buffer.alloc(0))
+      server = {
+        answer: () => socket.write(Buffer.concat([ofTheNext, data(request, 0, Buffer.alloc(512, 9))])),
+        takeOn: () => socket.resume(),
+      }
+    },
+  })
+  await using connection = await openNbdConnection(scripted.endpoint, { signal })
+  const into = new Uint8Array(512)
+  const read = connection.request({ command: NBD_CMD_READ, offsetBytes: 0, lengthBytes: 512, into, signal })
+  await expect.poll(() => server).toBeDefined()
+  const range = { offsetBytes: 0, lengthBytes: payload.length }
+  let isWritten = false
+  const write = connection
+    .request({ command: NBD_CMD_WRITE, ...range, payload, signal })
+    .finally(() => void (isWritten = true))
+  await nextTurn()
+  server?.answer()
+  await read
+  for (let turn = 0; turn < 20; turn += 1) await nextTurn()
+  expect(isWritten).toBe(false)
+  server?.takeOn()
+  await write
 })

@@ -1,8 +1,8 @@
 import type { ErrorCode } from '@sendense/shared/errors/error-codes.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
+import { seededRandom } from '@sendense/shared/runtime/seeded-random.ts'
 import { wholeBody } from '../object-body.ts'
 import type { CallOptions, ListOptions, ObjectBody, ObjectFacts, ObjectStore } from '../object-store.ts'
-import { seededRandom } from '../seeded-random.ts'
 import { wrapStore } from './wrap-store.ts'
 
 const CODES: readonly ErrorCode[] = [

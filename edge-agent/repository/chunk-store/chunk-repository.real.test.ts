@@ -9,6 +9,7 @@ import { createMover } from '../../mover/create-mover.ts'
 import { openNbdSource } from '../../nbd/client/nbd-source.ts'
 import { startNbdkit } from '../../nbd/client/real-nbd-server.ts'
 import { faultyStore } from '../../object-store/layers/faulty-store.ts'
+import { retryingStore } from '../../object-store/layers/retrying-store.ts'
 import { openLocalStore } from '../../object-store/local/local-store.ts'
 import { temporaryDirectory } from '../../object-store/local/temporary-directory.ts'
 import { createMemoryStore } from '../../object-store/memory/memory-store.ts'
@@ -67,7 +68,9 @@ describeRepository(
   'chunks on a store that fails and loses answers',
   async () => {
     const store = createMemoryStore()
-    const faulty = (): ObjectStore => faultyStore(store, { seed: 11, errorRate: 0.05, lateErrorRate: 0.05 })
+    // Waits as short as those of a test: the repository's own retries come around.
+    const faulty = (): ObjectStore =>
+      retryingStore(faultyStore(store, { seed: 11, errorRate: 0.05, lateErrorRate: 0.05 }), { triesMax: 2, baseMs: 1 })
     const made = await makeTestChunkRepository(lentStore(store), { signal })
     const reopen = async () => await made.open({ store: faulty(), measureSpace: async () => space })
     return { repository: await reopen(), reopen, [Symbol.asyncDispose]: async () => undefined }

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { importSigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
-import { createMemoryDisk } from '../../block/memory-disk.ts'
 import { wrapStore } from '../../object-store/layers/wrap-store.ts'
 import { openLocalStore } from '../../object-store/local/local-store.ts'
-import { copyInto, newBackupOf, sealFactsOf } from '../repository-scenario.ts'
+import { backUpUntilDeath, lastBackupFields } from '../dying-backup.ts'
 import { prefixes } from './format/object-keys.ts'
 import { createMemoryPackCatalogue } from './index/memory-pack-catalogue.ts'
 import { KeyRing } from './keys/key-ring.ts'
@@ -16,12 +15,7 @@ const DyingChunkWriterOrder = z.strictObject({
   ring: z.base64(),
   signingKey: z.string(),
   agentId: z.uuid(),
-  vmId: z.uuid(),
-  restorePointId: z.uuid(),
-  parentRestorePointId: z.uuid(),
-  takenAt: z.iso.datetime(),
-  /** Raw content of the new point. */
-  contentFile: z.string(),
+  ...lastBackupFields,
   /** `put-N`: in the middle of putting its N-th pack; `copied`: before sealing; or a step of sealing. */
   dieAt: z.string(),
 })
@@ -35,7 +29,6 @@ const dieAt = (step: string): void => {
 }
 
 let packs = 0
-const content = readFileSync(order.contentFile)
 const store = wrapStore(await openLocalStore({ directory: order.directory, signal }), async (asked, _options, work) => {
   if (asked.operation !== 'put' || !asked.key.startsWith(prefixes.packs)) return await work()
   packs += 1
@@ -57,13 +50,4 @@ const repository = await openChunkRepository(
   },
   { signal },
 )
-const { vmId, restorePointId, parentRestorePointId } = order
-const source = createMemoryDisk({ sizeBytes: content.length, content })
-const disk = { diskId: 'disk0', sizeBytes: content.length, mode: 'compare', source } as const
-const backup = { vmId, restorePointId, parentRestorePointId, disks: [disk] }
-const asked = newBackupOf(backup)
-await using writer = await repository.openBackup(asked, { signal })
-const copied = await copyInto(repository, writer, backup, { signal })
-dieAt('copied')
-await writer.seal(sealFactsOf(asked, { takenAt: new Date(order.takenAt), copied }), { signal })
-throw new Error(`sealed without dying at ${order.dieAt}`)
+await backUpUntilDeath(repository, order, { dieAt, signal })

@@ -3,8 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { describeBlockSource, type OpenedSource } from '../../block/block-source.conformance.ts'
 import type { BlockSource } from '../../block/block-source.ts'
 import { createMemoryDisk } from '../../block/memory-disk.ts'
-import { ChunkHash } from '../../mover/chunk-hash.ts'
-import { ChunkIds } from '../../mover/chunk-ids.ts'
+import { chunkIdsOf } from '../../mover/testing/chunk-ids-of.ts'
 import { call } from '../scenario-guest.ts'
 import { checkedDisk } from './copied-disk.ts'
 import { wholeChunkSource } from './whole-chunk-source.ts'
@@ -16,15 +15,6 @@ const place = {
   repositoryId: '11111111-1111-4111-8111-111111111111',
   restorePointId: '22222222-2222-4222-8222-222222222222',
   diskId: 'disk0',
-}
-
-function idsOf(content: Uint8Array): ChunkIds {
-  const ids = new ChunkIds(content.length, CHUNK_BYTES)
-  const hash = new ChunkHash(idKey)
-  for (let index = 0; index < ids.count; index += 1) {
-    ids.set(index, hash.idOf(content.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES)))
-  }
-  return ids
 }
 
 /** Zeros in chunks 3 to 5, noise elsewhere. */
@@ -45,7 +35,13 @@ function openChecked(): OpenedSource {
   const source = createMemoryDisk({ sizeBytes: content.length, content })
   const dirty = [1, 4, 8].map((index) => ({ offsetBytes: index * CHUNK_BYTES, lengthBytes: CHUNK_BYTES }))
   return {
-    source: checkedDisk({ source, place, chunkIds: idsOf(content), baseIds: idsOf(before), idKey }),
+    source: checkedDisk({
+      source,
+      place,
+      chunkIds: chunkIdsOf(content, { chunkSizeBytes: CHUNK_BYTES, idKey }),
+      baseIds: chunkIdsOf(before, { chunkSizeBytes: CHUNK_BYTES, idKey }),
+      idKey,
+    }),
     content,
     dirty: [...dirty, { offsetBytes: 20 * CHUNK_BYTES, lengthBytes: 512 }],
   }
@@ -120,7 +116,7 @@ describe('a disk that is asked for whole chunks', () => {
 
 test('a damaged chunk is refused with disk, range and place, whatever part of it is read; its neighbours are read', async () => {
   const content = makeContent()
-  const chunkIds = idsOf(content)
+  const chunkIds = chunkIdsOf(content, { chunkSizeBytes: CHUNK_BYTES, idKey })
   const damaged = content.slice()
   const at = 9 * CHUNK_BYTES
   damaged[at + 100] = (damaged[at + 100] ?? 0) ^ 1

@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs'
 import { systemClock } from '@sendense/shared/runtime/clock.ts'
 import { importSigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
-import { createMemoryDisk } from '../../block/memory-disk.ts'
-import { copyInto, newBackupOf, sealFactsOf } from '../repository-scenario.ts'
+import { backUpUntilDeath, lastBackupFields } from '../dying-backup.ts'
 import { sealSteps } from './chain-context.ts'
 import { openQcow2Repository } from './qcow2-repository.ts'
 
@@ -14,12 +13,7 @@ const DyingWriterOrder = z.strictObject({
   runtimeDir: z.string(),
   idKey: z.base64(),
   signingKey: z.string(),
-  vmId: z.uuid(),
-  restorePointId: z.uuid(),
-  parentRestorePointId: z.uuid(),
-  takenAt: z.iso.datetime(),
-  /** Raw content of the new point. */
-  contentFile: z.string(),
+  ...lastBackupFields,
   /** `copied`: before sealing begins. */
   dieAt: z.enum(['copied', ...sealSteps]),
 })
@@ -32,7 +26,6 @@ const dieAt = (step: string): void => {
   if (step === order.dieAt) process.kill(process.pid, 'SIGKILL')
 }
 
-const content = readFileSync(order.contentFile)
 const repository = await openQcow2Repository(
   {
     dir: order.dir,
@@ -46,13 +39,4 @@ const repository = await openQcow2Repository(
   },
   { signal },
 )
-const { vmId, restorePointId, parentRestorePointId } = order
-const source = createMemoryDisk({ sizeBytes: content.length, content })
-const disk = { diskId: 'disk0', sizeBytes: content.length, mode: 'compare', source } as const
-const backup = { vmId, restorePointId, parentRestorePointId, disks: [disk] }
-const asked = newBackupOf(backup)
-await using writer = await repository.openBackup(asked, { signal })
-const copied = await copyInto(repository, writer, backup, { signal })
-dieAt('copied')
-await writer.seal(sealFactsOf(asked, { takenAt: new Date(order.takenAt), copied }), { signal })
-throw new Error(`sealed without dying at ${order.dieAt}`)
+await backUpUntilDeath(repository, order, { dieAt, signal })

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { payloadTypes } from '@sendense/shared/contracts/signed-envelope.ts'
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
@@ -6,6 +6,7 @@ import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
 import { RestorePointManifest, type SealedManifest } from '../restore-point-manifest.ts'
 import { makeDirectoryDurably, syncDirectory, writeDurably } from './durable-file.ts'
+import { namesIn } from './names-in.ts'
 import { folders, isLayerOf, manifestFileName, manifestPath, parseManifestFileName } from './repository-layout.ts'
 import { openSealedBytes, sealBytes, type SealKeys, sealKeysOf } from './sealed-file.ts'
 
@@ -120,15 +121,6 @@ function expectInItsPlace(manifest: RestorePointManifest, location: ManifestLoca
     for (const layer of disk.layers) {
       if (!isLayerOf(layer, manifest.vmId, disk.diskId)) throw new Error(`${layer} is no layer of disk ${disk.diskId}`)
     }
-  }
-}
-
-async function namesIn(dir: string): Promise<string[]> {
-  try {
-    return await readdir(dir)
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return []
-    throw error
   }
 }
 

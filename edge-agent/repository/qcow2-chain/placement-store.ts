@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DiskId, Hash256, Instant } from '@sendense/shared/contracts/identifiers.ts'
 import { payloadTypes } from '@sendense/shared/contracts/signed-envelope.ts'
@@ -7,6 +7,7 @@ import type { SigningKey } from '@sendense/shared/runtime/signing.ts'
 import { z } from 'zod'
 import type { SealedManifest } from '../restore-point-manifest.ts'
 import { makeDirectoryDurably, writeDurably } from './durable-file.ts'
+import { namesIn } from './names-in.ts'
 import { folders, isLayerOf, parsePlacementFileName, placementFileName } from './repository-layout.ts'
 import { openSealedBytes, sealBytes, type SealKeys, sealKeysOf } from './sealed-file.ts'
 
@@ -165,15 +166,6 @@ async function readUnlessGone(path: string): Promise<Uint8Array | undefined> {
     return await readFile(path)
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-async function namesIn(dir: string): Promise<string[]> {
-  try {
-    return await readdir(dir)
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return []
     throw error
   }
 }

@@ -13,6 +13,7 @@ import {
 } from '../../repository/chunk-store/format/object-keys.ts'
 import { parseManifestOfAnySigner } from '../../repository/chunk-store/format/sealed-manifest.ts'
 import { createMemoryPackCatalogue } from '../../repository/chunk-store/index/memory-pack-catalogue.ts'
+import { listPacks, type StoredPack } from '../../repository/chunk-store/index/stored-packs.ts'
 import type { KeyRing } from '../../repository/chunk-store/keys/key-ring.ts'
 import { listManifests, readManifest } from '../../repository/chunk-store/manifest-objects.ts'
 import { chunkSource } from '../../repository/chunk-store/read/chunk-source.ts'
@@ -28,7 +29,7 @@ import type {
   LostRange,
   OpenPointOptions,
 } from '../archive.ts'
-import { listPacks, lookUpPacks, type StoredPack } from './look-up-packs.ts'
+import { lookUpPacks } from './look-up-packs.ts'
 
 const MANIFESTS_AT_ONCE = 16
 

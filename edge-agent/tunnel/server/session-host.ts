@@ -61,11 +61,6 @@ export class SessionHost {
     }
   }
 
-  /** Ends all connections. */
-  close(): void {
-    for (const { session } of this.#sessions.values()) session.close()
-  }
-
   #accept(sessionId: number, socket: Socket): void {
     const { limits, times } = this.#start
     const hosted: HostedSession = {

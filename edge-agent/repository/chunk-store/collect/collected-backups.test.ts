@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { seededBytes } from '@sendense/shared/runtime/seeded-random.ts'
 import { describe, expect, test } from 'vitest'
 import { createMemoryDisk, type MemoryDisk } from '../../../block/memory-disk.ts'
 import { createMemoryStore } from '../../../object-store/memory/memory-store.ts'
-import { seededBytes } from '../../../object-store/seeded-random.ts'
 import { createSleepingClock } from '../../../object-store/sleeping-clock.ts'
 import {
   backUp,

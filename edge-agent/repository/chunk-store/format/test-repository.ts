@@ -1,5 +1,5 @@
 import { PlatformError } from '@sendense/shared/errors/platform-error.ts'
-import { seededBytes } from '../../../object-store/seeded-random.ts'
+import { seededBytes } from '@sendense/shared/runtime/seeded-random.ts'
 import { hkdfExpand } from './hkdf.ts'
 import type { SealContext } from './object-context.ts'
 import { packBufferBytes, PackBuilder, type NewPack } from './pack-builder.ts'

@@ -1,6 +1,6 @@
 import type { Clock } from '@sendense/shared/runtime/clock.ts'
+import { seededBytes } from '@sendense/shared/runtime/seeded-random.ts'
 import type { CallOptions, ObjectStore } from '../../../../object-store/object-store.ts'
-import { seededBytes } from '../../../../object-store/seeded-random.ts'
 import { uuidFromBytes } from '../../format/identity-bytes.ts'
 import type { Machine } from '../../lease/this-machine.ts'
 import { modelRandom } from './model-random.ts'

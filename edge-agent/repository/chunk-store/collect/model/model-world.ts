@@ -1,7 +1,7 @@
+import { seededBytes, seededRandom } from '@sendense/shared/runtime/seeded-random.ts'
 import { faultyStore } from '../../../../object-store/layers/faulty-store.ts'
 import { createMemoryStore } from '../../../../object-store/memory/memory-store.ts'
 import type { CallOptions, ObjectFacts, ObjectStore } from '../../../../object-store/object-store.ts'
-import { seededBytes, seededRandom } from '../../../../object-store/seeded-random.ts'
 import type { SealContext } from '../../format/object-context.ts'
 import {
   packKey,

@@ -30,6 +30,7 @@ export const protocolMutants: Readonly<Record<string, ModelMutation>> = {
   },
   'clocks are believed': {
     plan: { ...busy, clockJumps: 'store', jumps: 5 },
+    firstSeed: 394,
     rules: { isSound: () => true },
   },
   'packs of living writers are condemned like others, and old ones too': {

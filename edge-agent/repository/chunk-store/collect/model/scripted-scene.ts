@@ -1,6 +1,6 @@
+import { seededBytes } from '@sendense/shared/runtime/seeded-random.ts'
 import { createMemoryStore } from '../../../../object-store/memory/memory-store.ts'
 import type { ListOptions, ObjectFacts, ObjectStore } from '../../../../object-store/object-store.ts'
-import { seededBytes } from '../../../../object-store/seeded-random.ts'
 import { uuidFromBytes } from '../../format/identity-bytes.ts'
 import { sealJson, type SealContext } from '../../format/object-context.ts'
 import { manifestKey, type ManifestPlace, packKey, type PackPlace, packSetKey } from '../../format/object-keys.ts'

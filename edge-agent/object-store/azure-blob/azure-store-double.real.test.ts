@@ -1,3 +1,4 @@
+import { seededBytes, seededRandom } from '@sendense/shared/runtime/seeded-random.ts'
 import { afterAll, describe, expect, test } from 'vitest'
 import {
   type AzureDoubleOptions,
@@ -5,7 +6,6 @@ import {
 } from '../../../test/doubles/azure-immutability/azure-immutability-double.ts'
 import { retryingStore } from '../layers/retrying-store.ts'
 import { describeObjectStore } from '../object-store.conformance.ts'
-import { seededBytes, seededRandom } from '../seeded-random.ts'
 import { createSleepingClock } from '../sleeping-clock.ts'
 import { openAzureStore } from './azure-store.ts'
 
